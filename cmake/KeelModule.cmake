@@ -1,0 +1,28 @@
+# keel_add_module(NAME SOURCE...): a module, built the way that a swap can prove, carry over and take out.
+# Used by this tree and installed for others.
+#
+# What the flags are for:
+#   hidden visibility      one exported symbol; dlopen gets several times cheaper
+#   -z now                 every symbol is bound before the swap, none at a frame
+#   build id               names the image in status and reports
+#   sections, emit-relocs  tell what a rebuild changed
+#   no-gnu-unique          C++ inline statics would keep the image loaded for ever
+#   file-prefix-map        the same source gives the same image in any folder
+#   static libstdc++       C++ library code then shares the module's heap
+set(KEEL_MODULE_CMAKE_DIR ${CMAKE_CURRENT_LIST_DIR})
+
+function(keel_add_module name)
+  add_library(${name} MODULE ${ARGN})
+  set_target_properties(${name} PROPERTIES
+    PREFIX "" SUFFIX ".so"
+    C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    POSITION_INDEPENDENT_CODE ON)
+  target_compile_options(${name} PRIVATE -g -ffunction-sections -fdata-sections -fno-semantic-interposition
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>)
+  endif()
+  target_link_options(${name} PRIVATE -Wl,-z,now -Wl,-z,defs -Wl,--build-id=sha1 -Wl,--emit-relocs
+    -Wl,--exclude-libs,ALL $<$<LINK_LANGUAGE:CXX>:-static-libstdc++>)
+  target_link_libraries(${name} PRIVATE keel::abi keel::shim)
+endfunction()
