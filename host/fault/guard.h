@@ -1,0 +1,92 @@
+/* Runs a module's code so that its faults come back as values.
+ *
+ * guard_install puts handlers for SEGV, BUS, FPE, ILL, ABRT, TRAP, SYS and the deadline signal in place and keeps
+ * those that were there: a fault that is not a module's goes on to them. Each thread that calls modules
+ * begins with guard_thread_begin (alternate stack). A fault inside guard_run comes back from it; the caller
+ * undoes the frame and must ask guard_recoverable before it allocates.
+ *
+ * Depth is counted per thread: "in module" by guard_run, "in host" by guard_host_enter/leave around the part of
+ * a service that holds locks or changes the host. A fault in host depth is the host's own and not
+ * papered over; a deadline in host depth stays pending until the host is left. */
+#ifndef FAULT_GUARD_H
+#define FAULT_GUARD_H
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+typedef enum FaultKind {
+    FAULT_NONE,
+    FAULT_MEMORY,    /* SEGV, BUS */
+    FAULT_STACK,     /* stack overflow */
+    FAULT_ARITHMETIC, /* FPE */
+    FAULT_ILLEGAL,   /* ILL */
+    FAULT_ABORT,     /* ABRT */
+    FAULT_TRAP,      /* TRAP */
+    FAULT_SYSCALL,   /* SYS */
+    FAULT_DEADLINE,  /* took longer than allowed */
+    FAULT_EXIT,      /* exit, _exit, quick_exit, pthread_exit */
+    FAULT_TYPES,     /* keel_state with another type than the state holds: raised by the host */
+    FAULT_ERROR      /* start, restore … answered an error: raised by the host */
+} FaultKind;
+
+enum { FAULT_FRAMES = 32 };
+
+typedef struct Fault {
+    FaultKind kind;
+    int signal;       /* or 0 */
+    int code;         /* si_code, exit status, KEEL_E… */
+    int thread;       /* kernel thread id */
+    uintptr_t address; /* the address that was touched */
+    uintptr_t pc;
+    int64_t wall_ns;
+    int foreign_pc;   /* pc was not in a module's image (libc, a driver …) when it faulted */
+    int frame_count;
+    uintptr_t frames[FAULT_FRAMES]; /* return addresses, innermost first, by frame pointers */
+    char text[256];   /* one sentence: "division by zero in ball.so+0x1a40" */
+} Fault;
+
+/* Process-wide; counted; `chain` = 0 makes faults outside modules keep their default action. */
+int guard_install(Error *err);
+void guard_uninstall(void);
+int guard_thread_begin(Error *err);
+void guard_thread_end(void);
+
+/* An address range that belongs to module `owner` (a number its caller chose, not 0), so that faults anywhere,
+ * also on threads that the module made, are blamed on the right generation. Lock-free for readers.
+ * `name` is copied (63 bytes). [any] */
+int guard_range_add(uintptr_t first, uintptr_t last, uint64_t owner, const char *name, Error *err);
+void guard_range_remove(uint64_t owner);
+/* The owner at `address`, or 0. Async-signal-safe. `ret_name`, `ret_offset` may be NULL. */
+uint64_t guard_range_find(uintptr_t address, const char **ret_name, uintptr_t *ret_offset);
+
+/* Calls function(user) for `owner`, with a deadline (0: none). FAULT_NONE, or what went wrong, then *ret_fault
+ * is filled. Nests. Costs a sigsetjmp without mask and a few thread-local stores. */
+typedef void GuardFunction(void *user);
+FaultKind guard_run(uint64_t owner, int64_t deadline_ns, GuardFunction *function, void *user, Fault *ret_fault);
+
+/* From inside guard_run, by the host on the module's behalf: ends the guarded call with this fault.
+ * Returns only when there is no guarded call on this thread (then it returns 0). */
+int guard_raise(FaultKind kind, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Nonzero inside a guarded call and not in host depth. [any] */
+int guard_in_module(void);
+void guard_host_enter(void);
+void guard_host_leave(void);
+
+/* After a fault: can this process go on? A probe thread made beforehand shows that malloc (this thread's arena too),
+ * stdio and the loader's locks are free. 0, or KEEL_ETIMEOUT naming the lock that isn't. */
+int guard_recoverable(const Fault *fault, int64_t timeout_ns, Error *err);
+
+/* Faults on threads that are in no guarded call but in a module's code: the thread is parked for good and
+ * the fault kept here for the frame thread. 1 if one was taken. [any] */
+int guard_take_stray(uint64_t *ret_owner, Fault *ret_fault);
+
+/* True while a debugger traces this process; asked at most once a second. Deadlines are off then. */
+int guard_debugger(void);
+
+const char *fault_kind_name(FaultKind kind);
+
+#endif

@@ -1,0 +1,25 @@
+/* Frames at even intervals: absolute deadlines, sleep to shortly before, then a calibrated spin.
+ *
+ * The spin's length follows the machine's own wake-up error (an estimate of its upper quantile, bounded), so that a quiet
+ * machine spins little. A late frame doesn't shift later deadlines; whole missed periods are skipped and counted.
+ * One thread. */
+#ifndef LOOP_PACER_H
+#define LOOP_PACER_H
+
+#include <stdint.h>
+
+typedef struct Pacer {
+    int64_t period_ns;   /* 0: as fast as it goes */
+    int64_t deadline_ns; /* of the next frame */
+    int64_t spin_ns;     /* how long before the deadline to wake up */
+    uint64_t frames, missed;
+    int64_t error_sum_ns, error_max_ns; /* of wake-ups against their deadlines */
+} Pacer;
+
+void pacer_init(Pacer *pacer, double frames_per_second); /* 0: as fast as it goes */
+
+/* Returns at the next deadline (or earlier when `*interrupt`, if not NULL, became nonzero while sleeping) and
+ * gives the frame's nominal time. */
+int64_t pacer_wait(Pacer *pacer, const volatile int *interrupt);
+
+#endif

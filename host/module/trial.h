@@ -1,0 +1,72 @@
+/* The host's side of the trial: a warm helper program that tries candidates in a process of its own.
+ *
+ * The helper (keel-trial, exec'd, never a fork of the host) forks a child a candidate. The child has no descriptors, no
+ * network, no writable files (seccomp), 250 ms and 512 MiB by default; it loads the image at its staged name,
+ * adopts the pinned state and runs frames on the last inputs. When the helper dies it is started again. All calls on the
+ * engine thread's loop; results come there. */
+#ifndef MODULE_TRIAL_H
+#define MODULE_TRIAL_H
+
+#include "fault/guard.h"
+#include "image/image.h"
+#include "image/inspect.h"
+#include "loop/loop.h"
+#include "state/state.h"
+
+typedef struct Trial Trial;
+
+typedef enum TrialVerdict {
+    TRIAL_PASS,
+    TRIAL_FAIL,
+    TRIAL_INCONCLUSIVE, /* it touched what only the host has; `text` names it */
+    TRIAL_UNAVAILABLE   /* the helper could not run; `text` says why */
+} TrialVerdict;
+
+/* How the state gets into the new code. */
+typedef enum TrialState {
+    TRIAL_START, /* fresh arena, start */
+    TRIAL_KEEP,  /* the pinned state as it is */
+    TRIAL_HOOKS  /* the old code's save output, given to restore */
+} TrialState;
+
+/* One recorded frame, for replay in the trial: times and events as the slot had them. */
+typedef struct TrialFrame {
+    struct keel_frame frame;
+    uint32_t event_count;
+    /* struct keel_event follow in `inputs`, each with its data */
+} TrialFrame;
+
+typedef struct TrialRequest {
+    Image *image;
+    const char *staged;
+    StateView view;      /* TRIAL_KEEP */
+    TrialState how;
+    const void *inputs;  /* encoded by host/inputs; opaque here */
+    size_t inputs_bytes;
+    const void *saved;   /* TRIAL_HOOKS: what save wrote */
+    size_t saved_bytes;
+    uint32_t saved_version;
+    uint32_t frames;     /* how many to run */
+    int64_t time_limit_ns; /* 0: 250 ms */
+    uint64_t memory_limit_bytes; /* 0: 512 MiB */
+} TrialRequest;
+
+typedef struct TrialResult {
+    TrialVerdict verdict;
+    char phase[16];       /* "inspect", "load", "start", "restore", "frame" … where it ended */
+    char text[512];       /* one sentence; "" for pass */
+    int types_changed;    /* keel_state wanted another type: hooks are needed */
+    uint32_t frames_run;
+    int64_t run_ns;       /* what the child took */
+    Fault fault;          /* kind FAULT_NONE when there was none */
+    Inspection inspection;
+} TrialResult;
+
+typedef void TrialDone(const TrialResult *result, void *user);
+
+/* `program` NULL: found beside the running program, in the install's libexec, or by $KEEL_TRIAL. */
+int trial_new(Loop *loop, const char *program, Trial **ret, Error *err);
+void trial_free(Trial *trial);
+int trial_run(Trial *trial, const TrialRequest *request, TrialDone *done, void *user, Error *err);
+
+#endif

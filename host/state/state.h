@@ -1,0 +1,145 @@
+/* One slot's memory: the arena at a fixed address, its allocator, its checkpoint, its pins.
+ *
+ * The arena space (STATE_BASE, STATE_SPACE_BYTES) is reserved once a process without access; each State takes a
+ * range of it, backed by a memfd, and keeps it at the same address for life. The checkpoint is a second memfd
+ * that holds the arena and the registered statics as they were at the last boundary.
+ *
+ * Thread: the one that runs the slot's frames, but where [any] is said. Time and memory: a boundary costs what was
+ * dirtied (tracking tier) or what is used (copy tier). */
+#ifndef STATE_STATE_H
+#define STATE_STATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <keel/heap.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+
+#define STATE_BASE UINT64_C(0x550000000000)
+#define STATE_SPACE_BYTES (UINT64_C(320) << 30)
+#define STATE_GRAIN_BYTES (UINT64_C(2) << 30) /* ranges are multiples of this */
+
+typedef struct State State;
+typedef struct Pin Pin;
+
+typedef enum StateTier {
+    STATE_TIER_AUTO,  /* tracking where the kernel has it, else copying */
+    STATE_TIER_TRACK, /* userfaultfd asynchronous write-protect + PAGEMAP_SCAN (Linux 6.7) */
+    STATE_TIER_COPY,  /* copies all that is used at every boundary, up to copy_limit_bytes */
+    STATE_TIER_OFF    /* no checkpoint: an undo is not possible */
+} StateTier;
+
+typedef struct StateOptions {
+    uint64_t max_bytes;        /* 0: STATE_GRAIN_BYTES; rounded up to it */
+    uint64_t copy_limit_bytes; /* 0: 8 MiB; above it the copy tier goes over to OFF, and says so */
+    StateTier tier;
+} StateOptions;
+
+/* Reserves the arena space; called by the first state_open, or early by a program that maps much. [any] */
+int state_space_init(Error *err);
+
+int state_open(const StateOptions *options, State **ret, Error *err);
+void state_close(State *state);
+
+/* ---- objects ([frame]) ---- */
+
+/* The root, made zeroed if there is none. KEEL_ETYPE with a sentence naming both types if another is there.
+ * Types are equal when spelling, size and alignment are. */
+int state_root(State *state, const char *type, const char *file, uint64_t bytes, uint64_t align,
+               void **ret_root, Error *err);
+void *state_alloc(State *state, const char *type, const char *file, uint64_t bytes, uint64_t align, uint64_t count);
+void *state_alloc_block(State *state, uint64_t bytes, uint64_t align); /* opaque: the malloc shim's */
+int state_resize_block(State *state, void *block, uint64_t bytes);
+void state_free(State *state, void *object); /* NULL is fine; what isn't an object's start is a KEEL_EFAULT of the caller: see guard */
+uint64_t state_usable(const State *state, const void *object);
+uint64_t state_count(const State *state, const void *object);
+int state_contains(const State *state, const void *address); /* [any] */
+
+/* Every live object, in address order, for audits and tests. type is "" for opaque blocks. */
+typedef struct StateObject {
+    void *address;
+    uint64_t bytes, count;
+    const char *type, *file;
+} StateObject;
+typedef int StateVisit(const StateObject *object, void *user); /* nonzero ends the walk and is returned */
+int state_each(State *state, StateVisit *visit, void *user);
+
+/* Empties the arena: no objects, no root; what restore hooks start from. Undone like all else. */
+void state_reset(State *state);
+
+/* Checks the allocator's invariants; for tests and debug hosts. */
+int state_check(State *state, Error *err);
+
+/* XXH3-128 over the used part of the arena as it is now. */
+Hash state_hash(State *state);
+
+/* ---- frames ([frame]) ---- */
+
+/* The writable data of the running image, checkpointed with the arena. Replaces what was registered;
+ * captures it now. At most 16 spans. */
+typedef struct StateSpan {
+    void *address;
+    uint64_t bytes;
+} StateSpan;
+int state_set_statics(State *state, const StateSpan *spans, int count, Error *err);
+
+/* What [frame] calls did is final: deferred frees are done, the checkpoint is brought up to now. */
+int state_commit(State *state, Error *err);
+
+/* Back to the last commit: arena, statics, allocator, deferred frees. KEEL_EUNSUPPORTED when the tier is off. */
+int state_undo(State *state, Error *err);
+
+typedef struct StateStatus {
+    StateTier tier;          /* what is in force; never AUTO */
+    char tier_reason[160];   /* why it isn't tracking, "" if it is */
+    uint64_t base, max_bytes, used_bytes, live_objects, live_bytes;
+    uint64_t dirty_pages_last, commit_ns_last, hot_pages;
+} StateStatus;
+void state_status(const State *state, StateStatus *ret);
+
+/* ---- pins ---- */
+
+/* Holds the last commit still while others read it; frames go on. At most STATE_PINS at once. [frame] */
+enum { STATE_PINS = 4 };
+int state_pin(State *state, Pin **ret, Error *err);
+void state_unpin(Pin *pin); /* [frame] */
+
+/* Puts arena and statics back to the pinned moment (rollback --state=before). [frame] */
+int state_restore_pin(State *state, Pin *pin, Error *err);
+
+/* What another process needs to see the pinned arena: descriptors to pass and plain bytes that
+ * state_adopt takes. `fds` are the State's and stay open until unpin. [any while pinned] */
+enum { STATE_VIEW_FDS = 2 + STATE_PINS, STATE_VIEW_BYTES = 512 };
+typedef struct StateView {
+    int fd_count;
+    int fds[STATE_VIEW_FDS];
+    uint64_t bytes;
+    uint8_t plain[STATE_VIEW_BYTES];
+} StateView;
+int state_pin_view(const Pin *pin, StateView *ret, Error *err);
+
+/* In the other process: a private, writable State at the same address, content as pinned; nothing written
+ * here is ever seen by anybody else. Checks every field of the view. `fds` stay the caller's. */
+int state_adopt(const StateView *view, State **ret, Error *err);
+
+/* ---- the malloc shim's side ---- */
+
+/* The heap table that the shim of an image loaded for this slot binds to. [any] */
+const struct keel_heap *state_heap(State *state);
+
+/* Marks that this thread is inside a [frame] call of the slot (counted). Inline work: a thread-local
+ * store. Only then the shim allocates in the arena. [frame] */
+void state_enter(State *state);
+void state_leave(State *state);
+
+/* keel_heap_bind answers this State's heap on this thread until called with NULL: around dlopen. [any] */
+void state_bind_for_load(State *state);
+
+/* What to do when a module calls exit and its kin inside the slot's calls; set by whoever runs modules.
+ * Shouldn't return when it can recover. Process-wide. */
+typedef int32_t StateLeave(int32_t kind, int32_t code);
+void state_on_leave(StateLeave *leave);
+
+#endif
