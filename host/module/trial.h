@@ -7,6 +7,8 @@
 #ifndef MODULE_TRIAL_H
 #define MODULE_TRIAL_H
 
+#include <keel/context.h>
+
 #include "fault/guard.h"
 #include "image/image.h"
 #include "image/inspect.h"
