@@ -1,8 +1,8 @@
 /* Frames at even intervals: absolute deadlines, sleep to shortly before, then a calibrated spin.
  *
- * The spin's length follows the machine's own wake-up error (an estimate of its upper quantile, bounded), so that a quiet
- * machine spins little. A late frame doesn't shift later deadlines; whole missed periods are skipped and counted.
- * One thread. */
+ * The spin's length follows the machine's own wake-up error (an estimate of its upper quantile,
+ * bounded), so that a quiet machine spins little. A late frame doesn't shift later deadlines; whole
+ * missed periods are skipped and counted. One thread. */
 #ifndef LOOP_PACER_H
 #define LOOP_PACER_H
 
@@ -18,8 +18,12 @@ typedef struct Pacer {
 
 void pacer_init(Pacer *pacer, double frames_per_second); /* 0: as fast as it goes */
 
-/* Returns at the next deadline (or earlier when `*interrupt`, if not NULL, became nonzero while sleeping) and
- * gives the frame's nominal time. */
+/* Returns at the next deadline (or earlier when `*interrupt`, if not NULL, became nonzero while
+ * sleeping) and gives the frame's nominal time. Interrupted: the time now; the deadline stays. */
 int64_t pacer_wait(Pacer *pacer, const volatile int *interrupt);
+
+/* Sets *interrupt and ends a sleep on it at once (a plain store is seen within 20 ms). The waiter
+ * or its owner sets it back to 0. Async-signal-safe. [any] */
+void pacer_interrupt(volatile int *interrupt);
 
 #endif
