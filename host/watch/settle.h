@@ -1,9 +1,10 @@
 /* Is the file complete? Reads a file once, whole, into a sealed memfd, or says why not yet.
  *
- * Complete means: no writer had the file from before the first byte was read until after the last (a read
- * lease, where the file system grants leases), and the tables that its ELF or Mach-O header names lie inside it. Where
- * leases are not to be had, the file must read the same twice, `SETTLE_QUIET_NS` apart. Any thread; blocks
- * on the disk, so not the frame thread. */
+ * Complete means: no writer had the file from before the first byte was read until after the last
+ * (a read lease, where the file system grants leases), and the tables that its ELF or Mach-O header
+ * names lie inside it. Where leases are not to be had (other file systems, other people's files),
+ * the file must stay untouched for three times `SETTLE_QUIET_NS` and then read the same again. Any
+ * thread; blocks on the disk, so not the frame thread. */
 #ifndef WATCH_SETTLE_H
 #define WATCH_SETTLE_H
 
@@ -14,13 +15,13 @@
 
 enum { SETTLE_QUIET_NS = 50 * 1000 * 1000 };
 
-/* How sure: a lease held throughout, or two equal readings. */
+/* How sure: a lease held throughout, or a quiet time and two equal readings. */
 typedef enum SettleProof { SETTLE_BY_LEASE, SETTLE_BY_CONTENT } SettleProof;
 
 typedef struct Settled {
     int memfd; /* owned by the caller; sealed against every change; CLOEXEC */
     size_t bytes;
-    Hash hash; /* of the bytes in memfd */
+    Hash hash;        /* of the bytes in memfd */
     struct stat stat; /* of the file that was read */
     SettleProof proof;
 } Settled;
@@ -30,10 +31,11 @@ typedef struct SettleOptions {
     size_t max_bytes; /* larger files are refused with KEEL_ELIMIT; 0 means 1 GiB */
 } SettleOptions;
 
-/* 0 and *ret filled; KEEL_EPARTIAL: a writer has it or it isn't whole, look again after the next event
- * or after SETTLE_QUIET_NS; KEEL_ENOTFOUND: not there (now); KEEL_EIMAGE: will never be an image
- * (directory, device, empty …); KEEL_EDENIED, KEEL_ENOSPACE, KEEL_EIO: the system's reason is in `err`.
- * Never blocks on a FIFO or a device. */
+/* `options` NULL: leases, no other limit. 0 and *ret filled; KEEL_EPARTIAL: a writer has it or it
+ * is not whole (the sentence says which: "still being written" or "cut short: …"), look again after
+ * the next event or after SETTLE_QUIET_NS; KEEL_ENOTFOUND: not there (now); KEEL_EIMAGE: will never
+ * be an image (directory, device, empty …); KEEL_EDENIED, KEEL_ENOSPACE, KEEL_EIO: the system's
+ * reason is in `err`. Never blocks on a FIFO or a device. */
 int settle_read(const char *path, const SettleOptions *options, Settled *ret, Error *err);
 
 void settled_done(Settled *settled);
