@@ -1,8 +1,8 @@
 /* An image: the bytes of one module, sealed, hashed and described without running or loading them.
  *
- * The host reads only the ELF header, the program headers and the notes here; everything deeper is read in
- * the helper process (image/inspect.h). Every refusal is one sentence with cause and cure. Immutable after
- * image_open; counted references; any thread. */
+ * The host reads only the ELF header, the program headers and the notes here; everything deeper is
+ * read in the helper process (image/inspect.h). Every refusal is one sentence with cause and cure.
+ * Immutable after image_open; counted references; any thread. */
 #ifndef IMAGE_IMAGE_H
 #define IMAGE_IMAGE_H
 
@@ -21,14 +21,14 @@ typedef struct ImageLoad {
 } ImageLoad;
 
 typedef struct Image {
-    char *path;       /* where it came from, for people */
-    int memfd;        /* sealed */
+    char *path;          /* where it came from, for people */
+    int memfd;           /* sealed */
     const uint8_t *data; /* the bytes, mapped read-only */
     size_t bytes;
     Hash hash;
     char build_id[65]; /* hexadecimal, "" when there is none */
 
-    uint32_t abi;        /* from the note */
+    uint32_t abi;         /* from the note */
     uint32_t table_bytes; /* from the note */
     char name[IMAGE_NAME_BYTES];
     char version[IMAGE_NAME_BYTES];
@@ -39,7 +39,7 @@ typedef struct Image {
     ImageLoad loads[IMAGE_LOADS_MAX];
     uint64_t span_first, span_last; /* [first, last) of all loads, in pages, file's own addresses */
     uint64_t relro_first, relro_last; /* PT_GNU_RELRO or 0, 0 */
-    int nodelete; /* DF_1_NODELETE in PT_DYNAMIC */
+    int nodelete;                     /* DF_1_NODELETE in PT_DYNAMIC */
 } Image;
 
 /* Takes over `memfd` in every case. `path` is for messages. KEEL_EIMAGE (not an acceptable image),

@@ -1,6 +1,6 @@
-/* What only a deep look tells: libraries, symbols, hazards. Runs libelf on bytes of unknown origin, so it is called
- * in the helper process under its limits, never in the host; the result is plain data that the host checks.
- * One thread. */
+/* What only a deep look tells: libraries, symbols, hazards. Runs libelf on bytes of unknown origin,
+ * so it is called in the helper process under its limits, never in the host; the result is plain
+ * data that the host checks. One thread. */
 #ifndef IMAGE_INSPECT_H
 #define IMAGE_INSPECT_H
 
@@ -24,18 +24,24 @@ typedef struct Inspection {
     InspectList unique;    /* STB_GNU_UNIQUE */
     char runpath[512];
     char compiler[INSPECT_TEXT]; /* .comment, the first */
-    uint32_t constructors, destructors; /* entries of init_array, fini_array (and DT_INIT, DT_FINI) */
+    uint32_t constructors,
+        destructors; /* entries of init_array, fini_array (and DT_INIT, DT_FINI) */
     uint32_t tls_bytes;
-    uint32_t has_symtab, has_debug, has_relocs; /* .symtab; .debug_info; SHT_RELA for .text (--emit-relocs) */
-    uint32_t has_shim;      /* it has the malloc shim */
+    uint32_t has_symtab, has_debug,
+        has_relocs;          /* .symtab; .debug_info; SHT_RELA for .text (--emit-relocs) */
+    uint32_t has_shim;       /* it has the malloc shim */
+    uint32_t exports_module; /* `keel_module` is among the exported, also when that list was cut */
     uint32_t nodelete, text_relocations, executable_stack, writable_code, static_tls, bind_now;
-    uint32_t sanitizer;     /* needs a sanitizer's runtime: 1 address, 2 thread, 3 undefined, 4 memory, 5 other */
+    uint32_t sanitizer; /* needs a sanitizer's runtime: 1 address, 2 thread, 3 undefined, 4 memory,
+                           5 other */
 } Inspection;
 
-/* KEEL_EIMAGE with a sentence when the tables contradict each other. */
+/* KEEL_EIMAGE with a sentence when the tables contradict each other. What text there is in `*ret`
+ * is printable: bytes below space or above '~' are '?'. */
 int inspect_bytes(const void *data, size_t bytes, Inspection *ret, Error *err);
 
-/* The first reason why such an image can't be a module here, as a sentence; 0 when there is none. */
+/* The first reason why such an image can't be a module here, as a sentence; 0 when there is none.
+ */
 int inspect_refuse(const Inspection *inspection, Error *err);
 
 #endif

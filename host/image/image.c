@@ -1,0 +1,137 @@
+/* An image: the bytes of one module, mapped, checked and described. Owns its memfd and mapping;
+ * runs nothing; any thread. */
+#include "image/image.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "image/parts.h"
+#include "watch/settle.h"
+#include "watch/whole.h"
+
+#include <keel/module.h>
+
+/* The count lies beside the image, so that the struct that others see has no atomics in it. */
+typedef struct Counted {
+    Image image;
+    atomic_int references;
+} Counted;
+
+enum { RETRY_NS = 5 * 1000 * 1000 };
+
+/* A file that could shrink under the mapping would kill its reader; one that could change would not
+ * be what was proven. */
+static int check_sealed(int memfd, size_t bytes, Error *err)
+{
+    const int need = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    int seals = fcntl(memfd, F_GET_SEALS);
+    struct stat st;
+    if (seals < 0 || (seals & need) != need)
+        return err_set(err, KEEL_EINVAL, "its copy in memory is not sealed: an internal error");
+    if (fstat(memfd, &st) || (uint64_t)st.st_size != bytes)
+        return err_set(err, KEEL_EINVAL,
+                       "its copy in memory has another size than was said: an internal error");
+    return KEEL_OK;
+}
+
+static int map_bytes(Image *image, Error *err)
+{
+    if (!image->bytes)
+        return err_set(err, KEEL_EIMAGE, "it is empty: its build has not written anything yet");
+    void *data = mmap(NULL, image->bytes, PROT_READ, MAP_SHARED, image->memfd, 0);
+    if (data == MAP_FAILED)
+        return err_errno(err, KEEL_ENOMEM, errno, "cannot map its copy");
+    image->data = data;
+    return KEEL_OK;
+}
+
+static int describe(Image *image, Error *err)
+{
+    if (image->bytes < SELFMAG || memcmp(image->data, ELFMAG, SELFMAG)) {
+        if (memcmp(image->data, ELFMAG, image->bytes < SELFMAG ? image->bytes : SELFMAG))
+            return foreign_refuse(image->data, image->bytes, err);
+    }
+    int rc = image_read_elf(image, err);
+    if (!rc)
+        rc = abi_check(image->abi, image->table_bytes, KEEL_ABI, err);
+    /* Last: where both speak, what the header says is the better sentence. */
+    if (!rc && whole_check(image->data, image->bytes, err)) {
+        rc = KEEL_EIMAGE;
+        if (err)
+            err->code = rc;
+    }
+    return rc;
+}
+
+static void free_image(Counted *counted)
+{
+    Image *image = &counted->image;
+    if (image->data)
+        munmap((void *)image->data, image->bytes);
+    if (image->memfd >= 0)
+        close(image->memfd);
+    free(image->path);
+    free(counted);
+}
+
+int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err)
+{
+    Counted *counted = calloc(1, sizeof *counted);
+    if (!counted) {
+        if (memfd >= 0)
+            close(memfd);
+        return err_set(err, KEEL_ENOMEM, "no memory for %s", path);
+    }
+    Image *image = &counted->image;
+    atomic_init(&counted->references, 1);
+    image->memfd = memfd;
+    image->bytes = bytes;
+    image->hash = hash;
+    image->path = strdup(path);
+    int rc = image->path ? KEEL_OK : err_set(err, KEEL_ENOMEM, "no memory");
+    rc = rc ? rc : check_sealed(memfd, bytes, err);
+    rc = rc ? rc : map_bytes(image, err);
+    rc = rc ? rc : describe(image, err);
+    if (rc) {
+        free_image(counted);
+        err_wrap(err, "%s", path);
+        return rc;
+    }
+    *ret = image;
+    return KEEL_OK;
+}
+
+int image_load_file(const char *path, int64_t wait_ns, Image **ret, Error *err)
+{
+    int64_t until = clock_now_ns() + wait_ns;
+    Settled settled;
+    int rc;
+    while ((rc = settle_read(path, NULL, &settled, err)) == KEEL_EPARTIAL &&
+           clock_now_ns() < until) {
+        const struct timespec pause = {.tv_nsec = RETRY_NS};
+        nanosleep(&pause, NULL);
+    }
+    return rc ? rc : image_open(settled.memfd, settled.bytes, settled.hash, path, ret, err);
+}
+
+Image *image_ref(Image *image)
+{
+    atomic_fetch_add_explicit(&((Counted *)image)->references, 1, memory_order_relaxed);
+    return image;
+}
+
+void image_unref(Image *image)
+{
+    Counted *counted = (Counted *)image;
+    if (counted && atomic_fetch_sub_explicit(&counted->references, 1, memory_order_acq_rel) == 1)
+        free_image(counted);
+}
