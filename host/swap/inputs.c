@@ -1,0 +1,177 @@
+/* A slot's waiting events and its record of the last frames. Owns both; never calls a module. */
+#include "swap/inputs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void inputs_init(Inputs *inputs)
+{
+    memset(inputs, 0, sizeof *inputs);
+    inputs->last = &inputs->first;
+}
+
+static void free_list(Input *input)
+{
+    while (input) {
+        Input *next = input->next;
+        free(input);
+        input = next;
+    }
+}
+
+void inputs_done(Inputs *inputs)
+{
+    free_list(inputs->first);
+    free_list(inputs->taken);
+    for (int i = 0; i < INPUTS_FRAMES; i++)
+        buf_done(&inputs->frames[i].data);
+    inputs_init(inputs);
+}
+
+int inputs_put(Inputs *inputs, const struct keel_event *event)
+{
+    if (inputs->waiting >= INPUTS_WAITING) {
+        inputs->refused++;
+        return KEEL_ELIMIT;
+    }
+    size_t bytes = event->data ? (size_t)event->data_bytes : 0;
+    Input *input = malloc(sizeof *input + bytes);
+    if (!input)
+        return KEEL_ENOMEM;
+    input->event = *event;
+    input->event.size = sizeof input->event;
+    input->event.seq = ++inputs->next_seq;
+    input->event.data = bytes ? input + 1 : NULL;
+    input->event.data_bytes = bytes;
+    if (bytes)
+        memcpy(input + 1, event->data, bytes);
+    input->next = NULL;
+    *inputs->last = input;
+    inputs->last = &input->next;
+    inputs->waiting++;
+    return KEEL_OK;
+}
+
+const Input *inputs_take(Inputs *inputs)
+{
+    if (inputs->first) {
+        inputs->taken = inputs->first;
+        inputs->first = NULL;
+        inputs->last = &inputs->first;
+        inputs->waiting = 0;
+    }
+    return inputs->taken;
+}
+
+static void encode_event(InputFrame *kept, const struct keel_event *event)
+{
+    size_t need = sizeof *event + (size_t)event->data_bytes;
+    if (kept->data.bytes + need > INPUTS_FRAME_BYTES)
+        return;
+    struct keel_event plain = *event;
+    plain.data = NULL; /* an address means nothing elsewhere */
+    size_t before = kept->data.bytes;
+    if (buf_add(&kept->data, &plain, sizeof plain) ||
+        buf_add(&kept->data, event->data, (size_t)event->data_bytes)) {
+        kept->data.bytes = before;
+        return;
+    }
+    kept->events++;
+}
+
+void inputs_commit(Inputs *inputs, const struct keel_frame *frame)
+{
+    InputFrame *kept = &inputs->frames[inputs->recorded++ % INPUTS_FRAMES];
+    kept->frame = *frame;
+    kept->events = 0;
+    kept->data.bytes = 0;
+    if (!inputs->taken)
+        return;
+    for (Input *input = inputs->taken; input; input = input->next)
+        encode_event(kept, &input->event);
+    free_list(inputs->taken);
+    inputs->taken = NULL;
+}
+
+uint32_t inputs_undo(Inputs *inputs)
+{
+    uint32_t aside = 0;
+    Input *again = NULL, **end = &again;
+    uint32_t count = 0;
+    for (Input *input = inputs->taken, *next; input; input = next) {
+        next = input->next;
+        if (input->event.flags & KEEL_EVENT_REDELIVERED) {
+            free(input);
+            aside++;
+            continue;
+        }
+        input->event.flags |= KEEL_EVENT_REDELIVERED;
+        input->next = NULL;
+        *end = input;
+        end = &input->next;
+        count++;
+    }
+    inputs->taken = NULL;
+    inputs->set_aside += aside;
+    if (!again)
+        return aside;
+    *end = inputs->first;
+    if (!inputs->first)
+        inputs->last = end;
+    inputs->first = again;
+    inputs->waiting += count;
+    return aside;
+}
+
+int inputs_encode(const Inputs *inputs, Buf *out)
+{
+    uint64_t count = inputs->recorded < INPUTS_FRAMES ? inputs->recorded : INPUTS_FRAMES;
+    for (uint64_t i = inputs->recorded - count; i < inputs->recorded; i++) {
+        const InputFrame *kept = &inputs->frames[i % INPUTS_FRAMES];
+        uint64_t events = kept->events;
+        if (buf_add(out, &kept->frame, sizeof kept->frame) || buf_add(out, &events, sizeof events) ||
+            buf_add(out, kept->data.data, kept->data.bytes))
+            return KEEL_ENOMEM;
+    }
+    return KEEL_OK;
+}
+
+/* Takes `bytes` bytes off the front; 0 when there are fewer. */
+static int take(const uint8_t **at, size_t *left, void *to, size_t bytes)
+{
+    if (*left < bytes)
+        return 0;
+    memcpy(to, *at, bytes);
+    *at += bytes;
+    *left -= bytes;
+    return 1;
+}
+
+int inputs_decode(const void *data, size_t bytes, const InputsReader *reader)
+{
+    const uint8_t *at = data;
+    size_t left = bytes;
+    while (left) {
+        struct keel_frame frame;
+        uint64_t events;
+        if (!take(&at, &left, &frame, sizeof frame) || !take(&at, &left, &events, sizeof events) ||
+            frame.size != sizeof frame)
+            return KEEL_EDATA;
+        int rc = reader->frame(&frame, reader->user);
+        if (rc)
+            return rc;
+        for (; events; events--) {
+            struct keel_event event;
+            if (!take(&at, &left, &event, sizeof event) || event.size != sizeof event ||
+                event.data_bytes > left)
+                return KEEL_EDATA;
+            event.data = event.data_bytes ? at : NULL;
+            at += event.data_bytes;
+            left -= (size_t)event.data_bytes;
+            rc = reader->event(&event, reader->user);
+            if (rc)
+                return rc;
+        }
+    }
+    return KEEL_OK;
+}

@@ -1,0 +1,69 @@
+/* What a slot was given: events that wait for a frame, and the last frames with their events for the trial.
+ *
+ * Events get their sequence number when they arrive. A frame takes all that wait; if it is undone they are put
+ * back once, marked as redelivered, and set aside (counted) if that frame is undone too. The record is a ring
+ * of bounded bytes. Owned by one slot, used on its frame thread. */
+#ifndef SWAP_INPUTS_H
+#define SWAP_INPUTS_H
+
+#include <keel/context.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+enum {
+    INPUTS_FRAMES = 32,             /* frames that are remembered */
+    INPUTS_FRAME_BYTES = 64 * 1024, /* of events in one remembered frame; more is left out */
+    INPUTS_WAITING = 16384          /* events that may wait; more are refused */
+};
+
+typedef struct Input {
+    struct keel_event event; /* .data points into this allocation */
+    struct Input *next;
+} Input;
+
+typedef struct InputFrame {
+    struct keel_frame frame;
+    uint32_t events;
+    Buf data; /* encoded events */
+} InputFrame;
+
+typedef struct Inputs {
+    Input *first, **last; /* waiting, in order */
+    uint32_t waiting;
+    Input *taken; /* by the running frame */
+    uint64_t next_seq;
+    uint64_t set_aside; /* events that two undone frames had */
+    uint64_t refused;   /* events that came when too many waited */
+    InputFrame frames[INPUTS_FRAMES];
+    uint64_t recorded; /* frames ever recorded */
+} Inputs;
+
+void inputs_init(Inputs *inputs);
+void inputs_done(Inputs *inputs);
+
+/* Copies the event and its data; gives it the next number. KEEL_ELIMIT, KEEL_ENOMEM. */
+int inputs_put(Inputs *inputs, const struct keel_event *event);
+
+/* Moves all waiting events to `taken`. */
+const Input *inputs_take(Inputs *inputs);
+
+/* The frame that took them counts: remembers it and frees them. */
+void inputs_commit(Inputs *inputs, const struct keel_frame *frame);
+
+/* The frame didn't happen. Returns how many were set aside. */
+uint32_t inputs_undo(Inputs *inputs);
+
+/* The remembered frames, oldest first, as bytes for another process. */
+int inputs_encode(const Inputs *inputs, Buf *out);
+
+/* Reads what inputs_encode wrote, checking every length. `frame` is called for each frame, `event` for each of
+ * its events after it; nonzero ends it. Returns 0, what a callback returned, or KEEL_EDATA. */
+typedef struct InputsReader {
+    int (*frame)(const struct keel_frame *frame, void *user);
+    int (*event)(const struct keel_event *event, void *user);
+    void *user;
+} InputsReader;
+int inputs_decode(const void *data, size_t bytes, const InputsReader *reader);
+
+#endif

@@ -1,0 +1,324 @@
+/* A slot's guarded calls and its frames as transactions. Frame thread. */
+#include "swap/slot.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* A save, restore or start may take this much longer than a frame. */
+enum { LONG_CALL = 10 };
+
+_Thread_local Slot *slot_current;
+
+/* splitmix64 (Steele, Lea and Flood, 2014), which xoshiro's authors recommend for seeding. */
+static uint64_t split_mix(uint64_t *seed)
+{
+    uint64_t z = *seed += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static uint64_t rotate(uint64_t x, int k)
+{
+    return x << k | x >> (64 - k);
+}
+
+/* xoshiro256** (Blackman and Vigna, 2018). */
+uint64_t slot_random(Slot *slot)
+{
+    uint64_t *s = slot->random;
+    uint64_t result = rotate(s[1] * 5, 7) * 9;
+    uint64_t t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate(s[3], 45);
+    return result;
+}
+
+void slot_init(Slot *slot, State *state, Workers *workers, uint32_t mode, uint64_t seed)
+{
+    memset(slot, 0, sizeof *slot);
+    slot->context.size = sizeof slot->context;
+    slot->context.abi = KEEL_ABI;
+    slot->context.mode = mode;
+    slot->state = state;
+    inputs_init(&slot->inputs);
+    effects_init(&slot->effects, workers);
+    breaker_init(&slot->breaker);
+    pthread_mutex_init(&slot->last_lock, NULL);
+    for (int i = 0; i < 4; i++)
+        slot->random[i] = split_mix(&seed);
+    memcpy(slot->random_before, slot->random, sizeof slot->random);
+    slot->probation_frames = 120;
+}
+
+void slot_done(Slot *slot)
+{
+    effects_done(&slot->effects);
+    inputs_done(&slot->inputs);
+    breaker_done(&slot->breaker);
+    pthread_mutex_destroy(&slot->last_lock);
+    image_unref(slot->history);
+    free(slot->path);
+}
+
+void slot_say(Slot *slot, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    pthread_mutex_lock(&slot->last_lock);
+    vsnprintf(slot->last, sizeof slot->last, format, args);
+    pthread_mutex_unlock(&slot->last_lock);
+    va_end(args);
+}
+
+/* ---- guarded calls ---- */
+
+FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns, GuardFunction *function,
+                    void *user, Fault *ret_fault)
+{
+    Slot *outer = slot_current;
+    slot_current = slot;
+    atomic_fetch_add_explicit(&generation->inside, 1, memory_order_relaxed);
+    state_enter(slot->state);
+    FaultKind kind = guard_run(generation->number, deadline_ns, function, user, ret_fault);
+    state_leave(slot->state);
+    atomic_fetch_sub_explicit(&generation->inside, 1, memory_order_release);
+    slot_current = outer;
+    return kind;
+}
+
+typedef struct EntryCall {
+    Slot *slot;
+    const struct keel_module *table;
+    int32_t answer;
+    struct keel_writer writer;
+    struct keel_reader reader;
+    Buf *out;
+    const uint8_t *in;
+} EntryCall;
+
+/* Runs one entry and turns an answer other than 0 into FAULT_ERROR with the module's own words. */
+static FaultKind entry(Slot *slot, Generation *generation, const char *name, GuardFunction *function,
+                       EntryCall *call, Fault *ret_fault)
+{
+    call->slot = slot;
+    call->table = generation->table;
+    slot->fail_text[0] = 0;
+    slot->fail_code = 0;
+    int64_t deadline = slot_deadline_ns(slot);
+    FaultKind kind = slot_call(slot, generation, deadline > 0 ? deadline * LONG_CALL : deadline, function,
+                               call, ret_fault);
+    if (kind != FAULT_NONE || call->answer == 0)
+        return kind;
+    memset(ret_fault, 0, sizeof *ret_fault);
+    ret_fault->kind = FAULT_ERROR;
+    ret_fault->code = call->answer;
+    snprintf(ret_fault->text, sizeof ret_fault->text, "%s answered %s%s%s", name,
+             call->answer < 0 ? err_name(call->answer) : "an error", slot->fail_text[0] ? ": " : "",
+             slot->fail_text);
+    return FAULT_ERROR;
+}
+
+static FaultKind missing(const char *name, Fault *ret_fault)
+{
+    memset(ret_fault, 0, sizeof *ret_fault);
+    ret_fault->kind = FAULT_ERROR;
+    ret_fault->code = KEEL_EUNSUPPORTED;
+    snprintf(ret_fault->text, sizeof ret_fault->text, "it has no %s hook", name);
+    return FAULT_ERROR;
+}
+
+static void call_start(void *user)
+{
+    EntryCall *call = user;
+    call->answer = call->table->start(&call->slot->context);
+}
+
+FaultKind slot_start(Slot *slot, Generation *generation, Fault *ret_fault)
+{
+    EntryCall call = {0};
+    return generation->table->start ? entry(slot, generation, "start", call_start, &call, ret_fault)
+                                    : FAULT_NONE;
+}
+
+static void call_stop(void *user)
+{
+    EntryCall *call = user;
+    call->table->stop(&call->slot->context);
+}
+
+FaultKind slot_stop(Slot *slot, Generation *generation, Fault *ret_fault)
+{
+    EntryCall call = {0};
+    return generation->table->stop ? entry(slot, generation, "stop", call_stop, &call, ret_fault)
+                                   : FAULT_NONE;
+}
+
+static int32_t writer_write(struct keel_writer *writer, const void *data, uint64_t bytes)
+{
+    EntryCall *call = writer->host;
+    const volatile uint8_t *probe = data;
+    if (bytes) { /* a bad pointer is the module's fault: found before the host is entered */
+        (void)probe[0];
+        (void)probe[bytes - 1];
+    }
+    guard_host_enter();
+    int rc = buf_add(call->out, data, (size_t)bytes);
+    guard_host_leave();
+    return rc;
+}
+
+static void call_save(void *user)
+{
+    EntryCall *call = user;
+    call->writer = (struct keel_writer){
+        .size = sizeof call->writer, .host = call, .write = writer_write};
+    call->answer = call->table->save(&call->slot->context, &call->writer);
+}
+
+FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_version, Fault *ret_fault)
+{
+    if (!generation->table->save)
+        return missing("save", ret_fault);
+    EntryCall call = {.out = out};
+    FaultKind kind = entry(slot, generation, "save", call_save, &call, ret_fault);
+    if (kind == FAULT_NONE)
+        *ret_version = call.writer.version;
+    return kind;
+}
+
+static int32_t reader_read(struct keel_reader *reader, void *data, uint64_t bytes)
+{
+    EntryCall *call = reader->host;
+    if (bytes > reader->left)
+        return KEEL_EDATA;
+    memcpy(data, call->in, (size_t)bytes);
+    call->in += bytes;
+    reader->left -= bytes;
+    return KEEL_OK;
+}
+
+static void call_restore(void *user)
+{
+    EntryCall *call = user;
+    call->answer = call->table->restore(&call->slot->context, &call->reader);
+}
+
+FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes, uint32_t version,
+                       Fault *ret_fault)
+{
+    if (!generation->table->restore)
+        return missing("restore", ret_fault);
+    EntryCall call = {.in = saved};
+    call.reader = (struct keel_reader){
+        .size = sizeof call.reader, .version = version, .host = &call, .left = bytes, .read = reader_read};
+    return entry(slot, generation, "restore", call_restore, &call, ret_fault);
+}
+
+/* ---- frames ---- */
+
+void slot_frame_open(Slot *slot, int64_t time_ns)
+{
+    slot->frame.size = sizeof slot->frame;
+    slot->frame.flags = slot->redeliver ? KEEL_FRAME_REDELIVERED : 0;
+    slot->frame.index = slot->frames;
+    slot->frame.time_ns = time_ns;
+    slot->frame.dt = slot->last_time_ns ? (double)(time_ns - slot->last_time_ns) * 1e-9 : 0;
+    slot->wall_ns = clock_wall_ns();
+    slot->effects.now_ns = time_ns;
+    inputs_take(&slot->inputs);
+    memcpy(slot->random_before, slot->random, sizeof slot->random);
+}
+
+static void call_frame(void *user)
+{
+    Slot *slot = user;
+    const struct keel_module *table = slot->running->table;
+    if (table->event)
+        for (const Input *input = slot->inputs.taken; input; input = input->next)
+            table->event(&slot->context, &input->event);
+    if (table->frame)
+        table->frame(&slot->context, &slot->frame);
+}
+
+/* Four buckets a doubling from 1 µs on. */
+static int bucket(int64_t ns)
+{
+    uint64_t us4 = (uint64_t)(ns < 0 ? 0 : ns) / 250;
+    if (us4 < 4)
+        return (int)us4;
+    int exponent = 63 - __builtin_clzll(us4);
+    int b = (exponent - 1) * 4 + (int)(us4 >> (exponent - 2) & 3);
+    return b < DURATION_BUCKETS ? b : DURATION_BUCKETS - 1;
+}
+
+static int64_t bucket_top_ns(int b)
+{
+    if (b < 4)
+        return (b + 1) * 250;
+    int exponent = b / 4 + 1;
+    return (int64_t)((uint64_t)(4 + b % 4 + 1) << (exponent - 2)) * 250;
+}
+
+static void measure(Durations *durations, int64_t ns)
+{
+    durations->count[bucket(ns)]++;
+    if (++durations->total % 256)
+        return;
+    uint32_t above = 0, allowed = durations->total / 1000;
+    int b = DURATION_BUCKETS - 1;
+    while (b > 0 && above + durations->count[b] <= allowed)
+        above += durations->count[b--];
+    durations->p999_ns = bucket_top_ns(b);
+    if (durations->total >= UINT32_C(1) << 20) { /* older frames count half */
+        durations->total = 0;
+        for (int i = 0; i < DURATION_BUCKETS; i++)
+            durations->total += durations->count[i] /= 2;
+    }
+}
+
+int64_t slot_deadline_ns(const Slot *slot)
+{
+    if (slot->deadline_option_ns)
+        return slot->deadline_option_ns < 0 ? 0 : slot->deadline_option_ns;
+    int64_t floor_ns = 100 * 1000000, ten = slot->durations.p999_ns * 10;
+    return ten > floor_ns ? ten : floor_ns;
+}
+
+FaultKind slot_frame_run(Slot *slot, Fault *ret_fault)
+{
+    int64_t before = clock_now_ns();
+    FaultKind kind =
+        slot_call(slot, slot->running, slot_deadline_ns(slot), call_frame, slot, ret_fault);
+    if (kind == FAULT_NONE)
+        measure(&slot->durations, clock_now_ns() - before);
+    return kind;
+}
+
+int slot_frame_commit(Slot *slot, Error *err)
+{
+    effects_commit(&slot->effects);
+    inputs_commit(&slot->inputs, &slot->frame);
+    slot->last_time_ns = slot->frame.time_ns;
+    slot->frames++;
+    slot->redeliver = 0;
+    return state_commit(slot->state, err);
+}
+
+int slot_frame_undo(Slot *slot, Error *err)
+{
+    effects_undo(&slot->effects);
+    inputs_undo(&slot->inputs);
+    memcpy(slot->random, slot->random_before, sizeof slot->random);
+    slot->redeliver = 1;
+    slot->undone++;
+    return state_undo(slot->state, err);
+}

@@ -1,0 +1,108 @@
+/* A slot: the place in the host that runs one module, with its state, inputs and effects.
+ *
+ * Everything here belongs to the frame thread but what is marked otherwise. A module's entries are only
+ * called through slot_call, guarded. */
+#ifndef SWAP_SLOT_H
+#define SWAP_SLOT_H
+
+#include <keel/module.h>
+#include <pthread.h>
+
+#include "fault/guard.h"
+#include "module/generation.h"
+#include "state/state.h"
+#include "swap/breaker.h"
+#include "swap/effects.h"
+#include "swap/inputs.h"
+
+typedef struct Group Group;
+typedef struct keel_slot Slot;
+
+/* The first frames of a new generation. `group` is NULL outside. */
+typedef struct Probation {
+    Group *group;
+    Generation *old; /* ready to run again; NULL when there was none */
+    Pin *before;     /* the state at the swap; NULL when there is none */
+    uint32_t left;   /* frames */
+    int by_hooks;    /* the state went through save and restore */
+    int first;       /* its first frame has not been committed yet */
+} Probation;
+
+/* How long frames take: 64 buckets of a quarter of a doubling each; for deadlines. */
+enum { DURATION_BUCKETS = 128 };
+typedef struct Durations {
+    uint32_t count[DURATION_BUCKETS];
+    uint32_t total;
+    int64_t p999_ns; /* refreshed every 256 frames */
+} Durations;
+
+struct keel_slot {
+    struct keel context; /* first: services find their slot by it */
+    uint32_t number;
+    char name[64];
+    char *path;
+    void *host; /* whose slot it is; nothing in swap/ looks inside */
+
+    State *state;
+    Inputs inputs;
+    Effects effects;
+    uint64_t random[4], random_before[4];
+    struct keel_frame frame; /* the running or last one */
+    int64_t wall_ns;
+    int64_t last_time_ns; /* of the last committed frame */
+    int redeliver;        /* the frame before was undone */
+
+    Generation *running; /* NULL: nothing to run */
+    Image *history;      /* the one before the running one, for a rollback after probation */
+    Probation probation;
+    Breaker breaker;
+
+    int64_t deadline_option_ns; /* as keel_host_options.deadline_ns */
+    Durations durations;
+    uint32_t probation_frames;
+
+    uint64_t frames, faults, undone, swaps, refused, rolled_back;
+    int64_t pause_ns;
+    int32_t fail_code; /* what the module said by keel_fail in this call */
+    char fail_text[256];
+
+    pthread_mutex_t last_lock; /* of `last`, which any thread reads */
+    char last[512];
+};
+
+/* `mode` is KEEL_MODE_…; `workers` may be NULL: tasks then end at once, cancelled. The context's functions are
+ * the caller's to fill. Takes nothing over. */
+void slot_init(Slot *slot, State *state, Workers *workers, uint32_t mode, uint64_t seed);
+void slot_done(Slot *slot);
+
+/* The slot whose [frame] call runs on this thread, or NULL. */
+extern _Thread_local Slot *slot_current;
+
+/* Calls function(user) inside `generation` of the slot: counted, guarded, with its heap. */
+FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns, GuardFunction *function,
+                    void *user, Fault *ret_fault);
+
+/* The module's entries; absent ones do nothing and succeed, but save and restore: KEEL_EUNSUPPORTED as FAULT_ERROR. An answer other than 0 is FAULT_ERROR. */
+FaultKind slot_start(Slot *slot, Generation *generation, Fault *ret_fault);
+FaultKind slot_stop(Slot *slot, Generation *generation, Fault *ret_fault);
+FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_version, Fault *ret_fault);
+FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes, uint32_t version,
+                       Fault *ret_fault);
+
+/* Prepares slot->frame for `time_ns`. */
+void slot_frame_open(Slot *slot, int64_t time_ns);
+/* Gives the taken events and the frame to the running generation. Nothing counts yet. */
+FaultKind slot_frame_run(Slot *slot, Fault *ret_fault);
+/* It counts: effects, inputs, state. Returns what state_commit says. */
+int slot_frame_commit(Slot *slot, Error *err);
+/* It never happened. What state_undo says, then the state is as the fault left it. */
+int slot_frame_undo(Slot *slot, Error *err);
+
+int64_t slot_deadline_ns(const Slot *slot);
+
+/* Remembers the sentence about the last attempt. [any] */
+void slot_say(Slot *slot, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+uint64_t slot_random(Slot *slot);
+
+#endif
