@@ -1,0 +1,322 @@
+/* The boundary: new generations put in place, kept or taken out again. Frame thread. Owns nothing beyond the slots'
+ * probations; writes no log itself while a frame waits, but hands sentences to the engine thread. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "swap/swap.h"
+
+enum { PROBE_NS = 20 * 1000 * 1000, STATUS_UNRECOVERABLE = 70 };
+
+/* ---- sentences, written by the engine thread ---- */
+
+typedef struct Sentence {
+    LogLevel level;
+    char text[700];
+} Sentence;
+
+static void write_sentence(void *user)
+{
+    Sentence *sentence = user;
+    log_write(sentence->level, "swap", "%s", sentence->text);
+    free(sentence);
+}
+
+static void say(const Swapper *swapper, LogLevel level, const Slot *slot, const char *text)
+{
+    Sentence *sentence = malloc(sizeof *sentence);
+    if (!sentence)
+        return;
+    sentence->level = level;
+    snprintf(sentence->text, sizeof sentence->text, "%s: %s", slot->name, text);
+    if (loop_post(swapper->loop, write_sentence, sentence))
+        free(sentence);
+}
+
+/* ---- faults ---- */
+
+void swap_recover(const Slot *slot, const Fault *fault)
+{
+    if (fault->kind == FAULT_NONE || fault->kind == FAULT_TYPES || fault->kind == FAULT_ERROR)
+        return;
+    Error err = {0};
+    if (guard_recoverable(fault, PROBE_NS, &err) == KEEL_OK)
+        return;
+    char text[LOG_TEXT_BYTES];
+    int n = snprintf(text, sizeof text, "%s: %s; this process can't go on: %s\n", slot->name, fault->text,
+                     err.text);
+    log_write_raw(LOG_ERROR, "fault", text);
+    if (write(STDERR_FILENO, text, (size_t)(n < (int)sizeof text ? n : (int)sizeof text - 1)) < 0) {
+        /* nobody to tell; the status says it */
+    }
+    _exit(STATUS_UNRECOVERABLE);
+}
+
+static void use_statics(Slot *slot)
+{
+    const Generation *running = slot->running;
+    state_set_statics(slot->state, running ? running->statics : NULL, running ? running->static_count : 0,
+                      NULL);
+}
+
+/* ---- commit ---- */
+
+static int failed(Slot *slot, const Fault *fault, const char *what, Error *err)
+{
+    swap_recover(slot, fault);
+    int code = fault->kind == FAULT_ERROR || fault->kind == FAULT_TYPES ? KEEL_EREFUSED : KEEL_EFAULT;
+    return err_set(err, code, "%s: %s failed: %s", slot->name, what, fault->text);
+}
+
+/* Puts the attempt's generation into its slot. On failure the slot's state may be anything: the caller undoes. */
+static int install(Attempt *attempt, Error *err)
+{
+    Slot *slot = attempt->slot;
+    Fault fault = {0};
+    if (attempt->how == TRIAL_HOOKS) {
+        attempt->saved.bytes = 0;
+        if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version, &fault) != FAULT_NONE)
+            return failed(slot, &fault, "save", err);
+        state_reset(slot->state);
+    }
+    slot->running = attempt->fresh;
+    use_statics(slot);
+    switch (attempt->how) {
+    case TRIAL_HOOKS:
+        if (slot_restore(slot, slot->running, attempt->saved.data, attempt->saved.bytes,
+                         attempt->saved_version, &fault) != FAULT_NONE)
+            return failed(slot, &fault, "restore", err);
+        break;
+    case TRIAL_START:
+        if (slot_start(slot, slot->running, &fault) != FAULT_NONE)
+            return failed(slot, &fault, "start", err);
+        break;
+    case TRIAL_KEEP:
+        break;
+    }
+    return KEEL_OK;
+}
+
+/* The slot as before install; its inputs stay with the frame that is open. */
+static void take_out(Attempt *attempt, Generation *old)
+{
+    Slot *slot = attempt->slot;
+    effects_undo(&slot->effects);
+    state_undo(slot->state, NULL);
+    slot->running = old;
+    use_statics(slot);
+}
+
+int group_commit(Group *group, Error *err)
+{
+    int64_t before_ns = clock_now_ns();
+    Generation *old[GROUP_SLOTS];
+    Pin *pins[GROUP_SLOTS] = {0};
+    uint32_t done = 0;
+    int rc = KEEL_OK;
+    for (; done < group->count && !rc; done++) {
+        Attempt *attempt = &group->attempts[done];
+        Slot *slot = attempt->slot;
+        old[done] = slot->running;
+        uint64_t running = slot->running ? slot->running->number : 0;
+        if (running != attempt->expected) {
+            rc = err_set(err, KEEL_ECHANGED, "%s: generation %llu took its place meanwhile", slot->name,
+                         (unsigned long long)running);
+            break;
+        }
+        if (slot->running)
+            state_pin(slot->state, &pins[done], NULL); /* without one, rollback keeps what happened */
+        rc = install(attempt, err);
+    }
+    if (rc) {
+        while (done--) {
+            take_out(&group->attempts[done], old[done]);
+            if (pins[done])
+                state_unpin(pins[done]);
+        }
+        return rc;
+    }
+    for (uint32_t i = 0; i < group->count; i++) {
+        Attempt *attempt = &group->attempts[i];
+        Slot *slot = attempt->slot;
+        if (slot->probation.group)
+            probation_end(slot);
+        group_ref(group);
+        slot->probation = (Probation){.group = group,
+                                      .old = old[i],
+                                      .before = pins[i],
+                                      .left = slot->probation_frames,
+                                      .by_hooks = attempt->how == TRIAL_HOOKS,
+                                      .first = 1};
+        breaker_reset(&slot->breaker);
+        slot->swaps++;
+    }
+    group->pause_ns = clock_now_ns() - before_ns;
+    for (uint32_t i = 0; i < group->count; i++)
+        group->attempts[i].slot->pause_ns = group->pause_ns;
+    return KEEL_OK;
+}
+
+/* ---- the first frame ---- */
+
+void group_first_frame_done(Group *group)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        group->attempts[i].fresh = NULL; /* it runs: the slot's now */
+        group->attempts[i].slot->probation.first = 0;
+    }
+    int64_t now = clock_now_ns();
+    group->spent_ns[group->phase] += now - group->phase_ns;
+    group->phase_ns = now;
+    group->phase = SWAP_PROBATION;
+    group->err.code = KEEL_OK;
+    group_decided(group);
+}
+
+/* Ends a slot's probation without deciding about its generations. */
+static void leave_probation(Slot *slot)
+{
+    Group *group = slot->probation.group;
+    if (slot->probation.before)
+        state_unpin(slot->probation.before);
+    slot->probation = (Probation){0};
+    group_unref(group);
+}
+
+static int with_hooks(const Group *group, const Slot *slot)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        const Attempt *attempt = &group->attempts[i];
+        if (attempt->slot == slot)
+            return attempt->how == TRIAL_KEEP && slot->probation.old &&
+                   slot->probation.old->table->save && attempt->fresh->table->restore;
+    }
+    return 0;
+}
+
+static void commit_again(void *user)
+{
+    Group *group = user;
+    group->err.code = KEEL_OK;
+    if (group_commit(group, &group->err))
+        group_decided(group);
+}
+
+void group_first_frame_failed(Group *group, Slot *slot, const Fault *fault)
+{
+    int again = fault->kind == FAULT_TYPES && with_hooks(group, slot);
+    for (uint32_t i = 0; i < group->count; i++) {
+        Attempt *attempt = &group->attempts[i];
+        Slot *one = attempt->slot;
+        one->running = one->probation.old;
+        use_statics(one);
+        leave_probation(one);
+        one->swaps--;
+        if (again && one == slot)
+            attempt->how = TRIAL_HOOKS;
+    }
+    if (again) {
+        group->swapper->at_boundary(group->swapper->host, commit_again, group);
+        return;
+    }
+    for (uint32_t i = 0; i < group->count; i++)
+        group->attempts[i].slot->refused++;
+    int crashed = fault->kind != FAULT_TYPES && fault->kind != FAULT_ERROR;
+    err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_ETYPE, "%s: taken back out: its first frame %s: %s",
+            slot->name, crashed ? "faulted" : "was refused", fault->text);
+    for (uint32_t i = 0; i < group->count && crashed; i++)
+        if (group->attempts[i].slot == slot)
+            breaker_remember(&slot->breaker, group->attempts[i].image->hash, fault->text);
+    group_decided(group);
+}
+
+/* ---- probation ---- */
+
+void probation_end(Slot *slot)
+{
+    Generation *old = slot->probation.old;
+    Swapper *swapper = slot->probation.group->swapper;
+    if (old) {
+        image_unref(slot->history);
+        slot->history = image_ref(old->image);
+        loader_retire(swapper->loader, old);
+    }
+    leave_probation(slot);
+}
+
+void probation_frame(Slot *slot)
+{
+    if (--slot->probation.left)
+        return;
+    const Swapper *swapper = slot->probation.group->swapper;
+    probation_end(slot);
+    say(swapper, LOG_DEBUG, slot, "probation passed; the generation before is retired");
+}
+
+/* Gives the state to the old generation. Returns what became of it, as words. */
+static const char *state_back(Slot *slot, int before)
+{
+    Probation *probation = &slot->probation;
+    if (!probation->old) {
+        state_reset(slot->state);
+        return "nothing ran before it: the next build starts anew";
+    }
+    if (before && probation->before && state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK)
+        return "with the state at the swap";
+    if (!probation->by_hooks)
+        return before ? "with the state of now, since none was kept" : "what happened since is kept";
+    Buf saved = {0};
+    uint32_t version = 0;
+    Fault fault = {0};
+    Generation *fresh = slot->running;
+    FaultKind kind = slot_save(slot, fresh, &saved, &version, &fault);
+    if (kind == FAULT_NONE) {
+        state_reset(slot->state);
+        slot->running = probation->old;
+        kind = slot_restore(slot, probation->old, saved.data, saved.bytes, version, &fault);
+        slot->running = fresh;
+    }
+    buf_done(&saved);
+    if (kind == FAULT_NONE)
+        return "what happened since went back through save and restore";
+    swap_recover(slot, &fault);
+    state_undo(slot->state, NULL);
+    if (probation->before && state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK)
+        return "with the state at the swap, since save or restore refused to take it back";
+    state_reset(slot->state);
+    return "with empty state: none was kept and save or restore refused";
+}
+
+static void roll_back_slot(Slot *slot, int before, const char *why)
+{
+    Generation *fresh = slot->running;
+    Generation *old = slot->probation.old;
+    const Swapper *swapper = slot->probation.group->swapper;
+    const char *what = state_back(slot, before);
+    slot->running = old;
+    use_statics(slot);
+    state_commit(slot->state, NULL);
+    slot->rolled_back++;
+    char text[600];
+    snprintf(text, sizeof text, "generation %llu rolled back to %llu: %s; %s",
+             (unsigned long long)fresh->number, (unsigned long long)(old ? old->number : 0), why, what);
+    slot_say(slot, "%s", text);
+    say(swapper, LOG_WARN, slot, text);
+    Loader *loader = swapper->loader;
+    leave_probation(slot);
+    loader_retire(loader, fresh);
+}
+
+void group_roll_back(Group *group, int before, const char *why)
+{
+    group_ref(group);
+    for (uint32_t i = 0; i < group->count; i++) {
+        Slot *slot = group->attempts[i].slot;
+        if (slot->probation.group == group)
+            roll_back_slot(slot, before, why);
+    }
+    group_unref(group);
+}

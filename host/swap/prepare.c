@@ -1,0 +1,482 @@
+/* Before the boundary: from a path to a generation that is ready to run. Engine thread; the parts that need the
+ * running slot are handed to its boundary and come back. Owns the Group until it is committed or refused. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "swap/swap.h"
+#include "watch/settle.h"
+
+enum {
+    TRIAL_FRAMES = 8,
+    PARTIAL_LOOK_MS = 25,
+    PARTIAL_PATIENCE_NS = 2000 * 1000 * 1000
+};
+
+static const char *const phase_names[SWAP_PHASES] = {
+    "settle", "pin", "trial", "save", "load", "ready", "commit", "probation", "done", "refused", "rolled back"};
+
+const char *swap_phase_name(SwapPhase phase)
+{
+    return phase < SWAP_PHASES ? phase_names[phase] : "?";
+}
+
+static void step(Group *group);
+
+Group *group_new(Swapper *swapper, uint32_t flags, GroupDone *done, void *user)
+{
+    Group *group = calloc(1, sizeof *group);
+    if (!group)
+        return NULL;
+    group->swapper = swapper;
+    group->flags = flags;
+    group->done = done;
+    group->user = user;
+    atomic_store(&group->refs, 1);
+    group->begun_ns = group->phase_ns = clock_now_ns();
+    return group;
+}
+
+int group_add(Group *group, Slot *slot, const char *path, Image *image)
+{
+    if (group->count == GROUP_SLOTS)
+        return KEEL_ELIMIT;
+    for (uint32_t i = 0; i < group->count; i++)
+        if (group->attempts[i].slot == slot)
+            return KEEL_EINVAL;
+    Attempt *attempt = &group->attempts[group->count];
+    if (path && !(attempt->path = strdup(path)))
+        return KEEL_ENOMEM;
+    attempt->group = group;
+    attempt->slot = slot;
+    attempt->image = image ? image_ref(image) : NULL;
+    group->count++;
+    return KEEL_OK;
+}
+
+void group_ref(Group *group)
+{
+    atomic_fetch_add(&group->refs, 1);
+}
+
+void group_unref(Group *group)
+{
+    if (atomic_fetch_sub(&group->refs, 1) > 1)
+        return;
+    for (uint32_t i = 0; i < group->count; i++) {
+        Attempt *attempt = &group->attempts[i];
+        free(attempt->path);
+        free(attempt->staged);
+        image_unref(attempt->image);
+        buf_done(&attempt->inputs);
+        buf_done(&attempt->saved);
+    }
+    free(group);
+}
+
+void group_go(Group *group, SwapPhase phase, const char *detail)
+{
+    int64_t now = clock_now_ns();
+    group->spent_ns[group->phase] += now - group->phase_ns;
+    group->phase_ns = now;
+    group->phase = phase;
+    const Slot *slot = group->attempts[group->at < group->count ? group->at : 0].slot;
+    LogLevel level = phase == SWAP_REFUSED || phase == SWAP_ROLLED_BACK ? LOG_WARN
+                     : phase == SWAP_DONE || phase == SWAP_PROBATION    ? LOG_INFO
+                                                                        : LOG_DEBUG;
+    log_write(level, "swap", "%s%s: %s%s%s", slot->name, group->count > 1 ? " and others" : "",
+              swap_phase_name(phase), *detail ? ": " : "", detail);
+}
+
+static void unpin_on_frame(void *user)
+{
+    state_unpin(user);
+}
+
+/* Gives back what the attempt holds of the running slot and of the stage. */
+static void let_go(Attempt *attempt)
+{
+    Swapper *swapper = attempt->group->swapper;
+    if (attempt->pin) {
+        swapper->at_boundary(swapper->host, unpin_on_frame, attempt->pin);
+        attempt->pin = NULL;
+    }
+    if (attempt->staged) {
+        stage_remove(swapper->stage, attempt->staged);
+        free(attempt->staged);
+        attempt->staged = NULL;
+    }
+}
+
+static void closed(uv_handle_t *handle)
+{
+    group_unref(handle->data);
+}
+
+static void close_timer(Group *group)
+{
+    if (!group->timer_open)
+        return;
+    group->timer_open = 0;
+    group_ref(group);
+    uv_close((uv_handle_t *)&group->timer, closed);
+}
+
+/* The group ends without having run a frame that counts. */
+static void refuse(Group *group)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        Attempt *attempt = &group->attempts[i];
+        let_go(attempt);
+        if (attempt->fresh)
+            loader_retire(group->swapper->loader, attempt->fresh);
+        attempt->fresh = NULL;
+        slot_say(attempt->slot, "%s", group->err.text);
+    }
+    if (group->err.code == KEEL_ESAME)
+        log_info("swap", "%s", group->err.text);
+    else
+        group_go(group, SWAP_REFUSED, group->err.text);
+    group->done(group, &group->err, group->user);
+    close_timer(group);
+    group_unref(group);
+}
+
+/* ---- settle: on a thread of libuv's pool, since it waits for the disk ---- */
+
+static void settle_work(uv_work_t *work)
+{
+    Group *group = work->data;
+    Attempt *attempt = &group->attempts[group->at];
+    memset(&group->err, 0, sizeof group->err);
+    group->err.code = image_load_file(attempt->path, 0, &attempt->image, &group->err);
+}
+
+static void look_again(uv_timer_t *timer)
+{
+    step(timer->data);
+}
+
+/* A file that isn't complete yet: look again until it has stood still for a while. */
+static int wait_for_whole(Group *group)
+{
+    int64_t now = clock_now_ns();
+    if (!group->partial_since_ns)
+        group->partial_since_ns = now;
+    if (group->err.code == KEEL_EPARTIAL && now - group->partial_since_ns > PARTIAL_PATIENCE_NS)
+        return 0;
+    if (!group->timer_open) {
+        uv_timer_init(loop_uv(group->swapper->loop), &group->timer);
+        group->timer.data = group;
+        group->timer_open = 1;
+    }
+    uv_timer_start(&group->timer, look_again, PARTIAL_LOOK_MS, 0);
+    return 1;
+}
+
+static void settled(uv_work_t *work, int status)
+{
+    Group *group = work->data;
+    Attempt *attempt = &group->attempts[group->at];
+    if (status == UV_ECANCELED)
+        err_set(&group->err, KEEL_ECANCELED, "the host is closing");
+    /* EBUSY: a writer has the file; it will end some time, and then we want it. */
+    if ((group->err.code == KEEL_EPARTIAL || group->err.code == KEEL_EBUSY) && wait_for_whole(group))
+        return;
+    if (group->err.code) {
+        refuse(group);
+        return;
+    }
+    Slot *slot = attempt->slot;
+    char why[160], hash[HASH_TEXT_BYTES];
+    if (!(group->flags & SWAP_RETRY) && breaker_knows(&slot->breaker, attempt->image->hash, why)) {
+        err_set(&group->err, KEEL_EREFUSED,
+                "%s: these bytes (%.12s) faulted before: %s; change and rebuild it, or insist with "
+                "`keel ctl swap --retry`",
+                slot->name, hash_text(attempt->image->hash, hash), why);
+        refuse(group);
+        return;
+    }
+    group_go(group, SWAP_PIN, "");
+    step(group);
+}
+
+/* ---- pin: on the frame thread ---- */
+
+static void pinned(void *user)
+{
+    Attempt *attempt = user;
+    Group *group = attempt->group;
+    if (group->err.code) {
+        refuse(group);
+        return;
+    }
+    int tries = group->swapper->trial && group->swapper->trial_mode != SWAP_TRIAL_OFF;
+    group_go(group, tries ? SWAP_TRIAL : SWAP_LOAD, attempt->note);
+    step(group);
+}
+
+static void pin_on_frame(void *user)
+{
+    Attempt *attempt = user;
+    Group *group = attempt->group;
+    Slot *slot = attempt->slot;
+    Error *err = &group->err;
+    err->code = KEEL_OK;
+    if (slot->running && hash_equal(slot->running->image->hash, attempt->image->hash) &&
+        !(group->flags & SWAP_SAME)) {
+        err_set(err, KEEL_ESAME, "%s: rebuilt, same bytes: still generation %llu", slot->name,
+                (unsigned long long)slot->running->number);
+    } else if (!slot->running) {
+        attempt->how = TRIAL_START;
+        attempt->expected = 0;
+    } else {
+        attempt->how = TRIAL_KEEP;
+        attempt->expected = slot->running->number;
+        Error pin_err = {0};
+        if (group->swapper->trial && group->swapper->trial_mode != SWAP_TRIAL_OFF &&
+            (state_pin(slot->state, &attempt->pin, &pin_err) ||
+             state_pin_view(attempt->pin, &attempt->view, &pin_err)))
+            snprintf(attempt->note, sizeof attempt->note, "%s", pin_err.text);
+        attempt->inputs.bytes = 0;
+        inputs_encode(&slot->inputs, &attempt->inputs);
+    }
+    loop_post(group->swapper->loop, pinned, attempt);
+}
+
+/* ---- save, for a trial of the hooks: on the frame thread; the state stays as it was ---- */
+
+static void saved(void *user)
+{
+    Attempt *attempt = user;
+    Group *group = attempt->group;
+    if (group->err.code) {
+        refuse(group);
+        return;
+    }
+    attempt->how = TRIAL_HOOKS;
+    group_go(group, SWAP_TRIAL, "through save and restore");
+    step(group);
+}
+
+static void save_on_frame(void *user)
+{
+    Attempt *attempt = user;
+    Group *group = attempt->group;
+    Slot *slot = attempt->slot;
+    Error *err = &group->err;
+    err->code = KEEL_OK;
+    attempt->saved.bytes = 0;
+    if (!slot->running || slot->running->number != attempt->expected) {
+        err_set(err, KEEL_ECHANGED, "%s: another generation took its place meanwhile", slot->name);
+    } else if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version,
+                         &attempt->fault) != FAULT_NONE) {
+        err_set(err, KEEL_ETYPE, "%s: %s; the running generation can't save its state: %s", slot->name,
+                attempt->tried.text, attempt->fault.text);
+    }
+    effects_undo(&slot->effects);
+    Error undo = {0};
+    if (state_undo(slot->state, &undo) && attempt->fault.kind != FAULT_NONE &&
+        attempt->fault.kind != FAULT_ERROR)
+        log_warn("swap", "%s: %s", slot->name, undo.text);
+    loop_post(group->swapper->loop, saved, attempt);
+}
+
+/* ---- trial ---- */
+
+static void tried(const TrialResult *result, void *user)
+{
+    Attempt *attempt = user;
+    Group *group = attempt->group;
+    Slot *slot = attempt->slot;
+    attempt->tried = *result;
+    if (result->verdict != TRIAL_PASS)
+        snprintf(attempt->note, sizeof attempt->note, "%s", result->text);
+    int strict = group->swapper->trial_mode == SWAP_TRIAL_STRICT;
+    if (result->verdict == TRIAL_FAIL && result->types_changed && attempt->how == TRIAL_KEEP) {
+        group_go(group, SWAP_SAVE, result->text);
+        step(group);
+        return;
+    }
+    if (result->verdict == TRIAL_FAIL || (strict && result->verdict != TRIAL_PASS)) {
+        int crashed = result->fault.kind != FAULT_NONE && result->fault.kind != FAULT_TYPES &&
+                      result->fault.kind != FAULT_ERROR;
+        err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_EREFUSED, "%s: %s in the trial (%s): %s",
+                slot->name, result->verdict == TRIAL_FAIL ? "failed" : "not proven", result->phase,
+                result->text);
+        if (crashed)
+            breaker_remember(&slot->breaker, attempt->image->hash, result->text);
+        refuse(group);
+        return;
+    }
+    if (result->verdict != TRIAL_PASS)
+        log_warn("trial", "%s: %s: %s; it goes on under probation", slot->name,
+                 result->verdict == TRIAL_INCONCLUSIVE ? "inconclusive" : "not tried", result->text);
+    let_go(attempt);
+    group_go(group, SWAP_LOAD, "");
+    step(group);
+}
+
+static void begin_trial(Attempt *attempt)
+{
+    Group *group = attempt->group;
+    Swapper *swapper = group->swapper;
+    if (attempt->how == TRIAL_KEEP && !attempt->pin) {
+        /* The state can't be shown to the helper: what is left is to load it and watch. */
+        TrialResult result = {.verdict = TRIAL_INCONCLUSIVE};
+        snprintf(result.phase, sizeof result.phase, "pin");
+        snprintf(result.text, sizeof result.text, "%s", attempt->note);
+        tried(&result, attempt);
+        return;
+    }
+    if (!attempt->staged && stage_add(swapper->stage, ++swapper->staged, attempt->image->path,
+                                      attempt->image->memfd, &attempt->staged, &group->err)) {
+        refuse(group);
+        return;
+    }
+    TrialRequest request = {.image = attempt->image,
+                            .staged = attempt->staged,
+                            .view = attempt->view,
+                            .how = attempt->how,
+                            .inputs = attempt->inputs.data,
+                            .inputs_bytes = attempt->inputs.bytes,
+                            .saved = attempt->saved.data,
+                            .saved_bytes = attempt->saved.bytes,
+                            .saved_version = attempt->saved_version,
+                            .frames = TRIAL_FRAMES};
+    if (trial_run(swapper->trial, &request, tried, attempt, &group->err)) {
+        TrialResult result = {.verdict = TRIAL_UNAVAILABLE};
+        snprintf(result.phase, sizeof result.phase, "helper");
+        snprintf(result.text, sizeof result.text, "%.500s", group->err.text);
+        group->err.code = KEEL_OK;
+        tried(&result, attempt);
+    }
+}
+
+/* ---- load ---- */
+
+static void loaded_on_engine(void *user)
+{
+    Attempt *attempt = user;
+    Group *group = attempt->group;
+    if (group->err.code) {
+        err_wrap(&group->err, "%s", attempt->slot->name);
+        refuse(group);
+        return;
+    }
+    if (++group->at < group->count) {
+        group->partial_since_ns = 0;
+        group_go(group, SWAP_SETTLE, "");
+    } else {
+        group_go(group, SWAP_READY, "");
+    }
+    step(group);
+}
+
+static void loaded(Generation *generation, const Error *err, void *user)
+{
+    Attempt *attempt = user;
+    attempt->fresh = generation;
+    attempt->number = generation ? generation->number : 0;
+    if (!generation)
+        attempt->group->err = *err;
+    loop_post(attempt->group->swapper->loop, loaded_on_engine, attempt);
+}
+
+/* ---- commit ---- */
+
+static void not_committed(void *user)
+{
+    refuse(user);
+}
+
+/* On success the group's fate is the frame thread's: it ends by group_decided. */
+static void commit_on_frame(void *user)
+{
+    Group *group = user;
+    group->err.code = KEEL_OK;
+    if (group_commit(group, &group->err))
+        loop_post(group->swapper->loop, not_committed, group);
+}
+
+static void decided_on_engine(void *user)
+{
+    Group *group = user;
+    if (group->err.code) {
+        refuse(group);
+        return;
+    }
+    for (uint32_t i = 0; i < group->count; i++) {
+        const Attempt *attempt = &group->attempts[i];
+        const int64_t *spent = group->spent_ns;
+        char from[40] = "";
+        if (attempt->expected)
+            snprintf(from, sizeof from, "%llu → ", (unsigned long long)attempt->expected);
+        slot_say(attempt->slot,
+                 "generation %s%llu in %.1f ms (read %.1f, trial %.1f, load %.1f), pause %.1f µs%s%s",
+                 from, (unsigned long long)attempt->number,
+                 (double)(group->phase_ns - group->begun_ns) / 1e6, (double)spent[SWAP_SETTLE] / 1e6,
+                 (double)(spent[SWAP_TRIAL] + spent[SWAP_PIN] + spent[SWAP_SAVE]) / 1e6,
+                 (double)spent[SWAP_LOAD] / 1e6, (double)group->pause_ns / 1e3,
+                 attempt->note[0] ? "; not proven: " : "", attempt->note);
+        log_info("swap", "%s: %s", attempt->slot->name, attempt->slot->last);
+    }
+    group->done(group, &group->err, group->user);
+    group_unref(group);
+}
+
+void group_decided(Group *group)
+{
+    loop_post(group->swapper->loop, decided_on_engine, group);
+}
+
+static void step(Group *group)
+{
+    Swapper *swapper = group->swapper;
+    Attempt *attempt = &group->attempts[group->at < group->count ? group->at : 0];
+    switch (group->phase) {
+    case SWAP_SETTLE:
+        if (!attempt->path) {
+            group_go(group, SWAP_PIN, "");
+            step(group);
+            break;
+        }
+        group->work.data = group;
+        if (uv_queue_work(loop_uv(swapper->loop), &group->work, settle_work, settled)) {
+            err_set(&group->err, KEEL_ENOMEM, "cannot queue the reading of %s", attempt->path);
+            refuse(group);
+        }
+        break;
+    case SWAP_PIN:
+        swapper->at_boundary(swapper->host, pin_on_frame, attempt);
+        break;
+    case SWAP_TRIAL:
+        begin_trial(attempt);
+        break;
+    case SWAP_SAVE:
+        swapper->at_boundary(swapper->host, save_on_frame, attempt);
+        break;
+    case SWAP_LOAD:
+        group->err.code = KEEL_OK;
+        if (loader_load(swapper->loader, attempt->slot->state, attempt->image, loaded, attempt)) {
+            err_set(&group->err, KEEL_EBUSY, "%s: the loader takes no more work", attempt->slot->name);
+            refuse(group);
+        }
+        break;
+    case SWAP_READY:
+        close_timer(group);
+        swapper->at_boundary(swapper->host, commit_on_frame, group);
+        break;
+    default:
+        break;
+    }
+}
+
+void group_begin(Group *group)
+{
+    group->at = 0;
+    group_go(group, SWAP_SETTLE, "");
+    step(group);
+}
