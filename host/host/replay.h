@@ -1,7 +1,9 @@
-/* Runs one generation on a given state and recorded inputs, outside a live host: what the trial child does.
+/* Runs one generation on a given state and recorded inputs, outside a live host: what the trial
+ * child does.
  *
- * All effects stay in the given State; timers, tasks and messages go nowhere. Writes into `*result` as it goes, so that
- * a result in shared memory tells how far a killed run came. The calling thread has begun its guard. */
+ * All effects stay in the given State; timers, tasks and messages go nowhere. Writes into `*result`
+ * as it goes, so that a result in shared memory tells how far a killed run came. The calling thread
+ * has begun its guard. */
 #ifndef HOST_REPLAY_H
 #define HOST_REPLAY_H
 

@@ -24,8 +24,8 @@ int breaker_frame(Breaker *breaker, int faulted)
     breaker->row = faulted ? breaker->row + 1 : 0;
     if (!faulted || breaker->open)
         return 0;
-    int share = breaker->frames == BREAKER_WINDOW &&
-                __builtin_popcountll(breaker->window) >= BREAKER_SHARE;
+    int share =
+        breaker->frames == BREAKER_WINDOW && __builtin_popcountll(breaker->window) >= BREAKER_SHARE;
     breaker->open = breaker->row >= BREAKER_ROW || share;
     return breaker->open;
 }
@@ -40,7 +40,8 @@ void breaker_reset(Breaker *breaker)
 
 static int find(const Breaker *breaker, Hash hash)
 {
-    uint32_t count = breaker->remembered < BREAKER_REMEMBERED ? breaker->remembered : BREAKER_REMEMBERED;
+    uint32_t count =
+        breaker->remembered < BREAKER_REMEMBERED ? breaker->remembered : BREAKER_REMEMBERED;
     for (uint32_t i = 0; i < count; i++)
         if (hash_equal(breaker->hashes[i], hash) && breaker->why[i][0])
             return (int)i;

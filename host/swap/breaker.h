@@ -1,6 +1,7 @@
-/* Counts a slot's faults outside probation: 3 in a row, or 20 % of the last 50 frames, and the breaker opens: the
- * slot stands still until another image comes. Bytes that faulted are remembered by hash, so that they
- * aren't tried again unasked. Frame thread; breaker_knows also on others (the list only grows under a lock). */
+/* Counts a slot's faults outside probation: 3 in a row, or 20 % of the last 50 frames, and the
+ * breaker opens: the slot stands still until another image comes. Bytes that faulted are remembered
+ * by hash, so that they aren't tried again unasked. Frame thread; breaker_knows also on others (the
+ * list only grows under a lock). */
 #ifndef SWAP_BREAKER_H
 #define SWAP_BREAKER_H
 

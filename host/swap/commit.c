@@ -1,5 +1,6 @@
-/* The boundary: new generations put in place, kept or taken out again. Frame thread. Owns nothing beyond the slots'
- * probations; writes no log itself while a frame waits, but hands sentences to the engine thread. */
+/* The boundary: new generations put in place, kept or taken out again. Frame thread. Owns nothing
+ * beyond the slots' probations; writes no log itself while a frame waits, but hands sentences to
+ * the engine thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +47,8 @@ void swap_recover(const Slot *slot, const Fault *fault)
     if (guard_recoverable(fault, PROBE_NS, &err) == KEEL_OK)
         return;
     char text[LOG_TEXT_BYTES];
-    int n = snprintf(text, sizeof text, "%s: %s; this process can't go on: %s\n", slot->name, fault->text,
-                     err.text);
+    int n = snprintf(text, sizeof text, "%s: %s; this process can't go on: %s\n", slot->name,
+                     fault->text, err.text);
     log_write_raw(LOG_ERROR, "fault", text);
     if (write(STDERR_FILENO, text, (size_t)(n < (int)sizeof text ? n : (int)sizeof text - 1)) < 0) {
         /* nobody to tell; the status says it */
@@ -58,8 +59,8 @@ void swap_recover(const Slot *slot, const Fault *fault)
 static void use_statics(Slot *slot)
 {
     const Generation *running = slot->running;
-    state_set_statics(slot->state, running ? running->statics : NULL, running ? running->static_count : 0,
-                      NULL);
+    state_set_statics(slot->state, running ? running->statics : NULL,
+                      running ? running->static_count : 0, NULL);
 }
 
 /* ---- commit ---- */
@@ -67,18 +68,21 @@ static void use_statics(Slot *slot)
 static int failed(Slot *slot, const Fault *fault, const char *what, Error *err)
 {
     swap_recover(slot, fault);
-    int code = fault->kind == FAULT_ERROR || fault->kind == FAULT_TYPES ? KEEL_EREFUSED : KEEL_EFAULT;
+    int code =
+        fault->kind == FAULT_ERROR || fault->kind == FAULT_TYPES ? KEEL_EREFUSED : KEEL_EFAULT;
     return err_set(err, code, "%s: %s failed: %s", slot->name, what, fault->text);
 }
 
-/* Puts the attempt's generation into its slot. On failure the slot's state may be anything: the caller undoes. */
+/* Puts the attempt's generation into its slot. On failure the slot's state may be anything: the
+ * caller undoes. */
 static int install(Attempt *attempt, Error *err)
 {
     Slot *slot = attempt->slot;
     Fault fault = {0};
     if (attempt->how == TRIAL_HOOKS) {
         attempt->saved.bytes = 0;
-        if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version, &fault) != FAULT_NONE)
+        if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version, &fault) !=
+            FAULT_NONE)
             return failed(slot, &fault, "save", err);
         state_reset(slot->state);
     }
@@ -123,12 +127,13 @@ int group_commit(Group *group, Error *err)
         old[done] = slot->running;
         uint64_t running = slot->running ? slot->running->number : 0;
         if (running != attempt->expected) {
-            rc = err_set(err, KEEL_ECHANGED, "%s: generation %llu took its place meanwhile", slot->name,
-                         (unsigned long long)running);
+            rc = err_set(err, KEEL_ECHANGED, "%s: generation %llu took its place meanwhile",
+                         slot->name, (unsigned long long)running);
             break;
         }
         if (slot->running)
-            state_pin(slot->state, &pins[done], NULL); /* without one, rollback keeps what happened */
+            state_pin(slot->state, &pins[done],
+                      NULL); /* without one, rollback keeps what happened */
         rc = install(attempt, err);
     }
     if (rc) {
@@ -225,8 +230,9 @@ void group_first_frame_failed(Group *group, Slot *slot, const Fault *fault)
     for (uint32_t i = 0; i < group->count; i++)
         group->attempts[i].slot->refused++;
     int crashed = fault->kind != FAULT_TYPES && fault->kind != FAULT_ERROR;
-    err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_ETYPE, "%s: taken back out: its first frame %s: %s",
-            slot->name, crashed ? "faulted" : "was refused", fault->text);
+    err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_ETYPE,
+            "%s: taken back out: its first frame %s: %s", slot->name,
+            crashed ? "faulted" : "was refused", fault->text);
     for (uint32_t i = 0; i < group->count && crashed; i++)
         if (group->attempts[i].slot == slot)
             breaker_remember(&slot->breaker, group->attempts[i].image->hash, fault->text);
@@ -264,10 +270,12 @@ static const char *state_back(Slot *slot, int before)
         state_reset(slot->state);
         return "nothing ran before it: the next build starts anew";
     }
-    if (before && probation->before && state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK)
+    if (before && probation->before &&
+        state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK)
         return "with the state at the swap";
     if (!probation->by_hooks)
-        return before ? "with the state of now, since none was kept" : "what happened since is kept";
+        return before ? "with the state of now, since none was kept"
+                      : "what happened since is kept";
     Buf saved = {0};
     uint32_t version = 0;
     Fault fault = {0};
@@ -302,7 +310,8 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
     slot->rolled_back++;
     char text[600];
     snprintf(text, sizeof text, "generation %llu rolled back to %llu: %s; %s",
-             (unsigned long long)fresh->number, (unsigned long long)(old ? old->number : 0), why, what);
+             (unsigned long long)fresh->number, (unsigned long long)(old ? old->number : 0), why,
+             what);
     slot_say(slot, "%s", text);
     say(swapper, LOG_WARN, slot, text);
     Loader *loader = swapper->loader;

@@ -1,5 +1,5 @@
-/* Timers and tasks of a slot as a transaction. Owns both tables; calls a module only in a task's work, on a
- * worker. */
+/* Timers and tasks of a slot as a transaction. Owns both tables; calls a module only in a task's
+ * work, on a worker. */
 #include "swap/effects.h"
 
 #include <stdlib.h>
@@ -294,7 +294,8 @@ static void fire_timers(Effects *effects, int64_t now_ns, Inputs *inputs)
     effects->timer_next_ns = next;
 }
 
-int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *ret_owner, Fault *ret_fault)
+int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *ret_owner,
+                    Fault *ret_fault)
 {
     int faulted = 0;
     effects->now_ns = now_ns;

@@ -1,8 +1,9 @@
 /* What a frame asked for: timers and tasks, as a transaction.
  *
- * A handle is reserved when the module asks; the timer runs, the task is queued, the cancellation counts when the frame is
- * committed. An undone frame leaves the tables as if it had never asked, and the handles come again in the
- * same order. Owned by one slot, used on its frame thread; only a task's end comes from a worker. */
+ * A handle is reserved when the module asks; the timer runs, the task is queued, the cancellation
+ * counts when the frame is committed. An undone frame leaves the tables as if it had never asked,
+ * and the handles come again in the same order. Owned by one slot, used on its frame thread; only a
+ * task's end comes from a worker. */
 #ifndef SWAP_EFFECTS_H
 #define SWAP_EFFECTS_H
 
@@ -46,7 +47,12 @@ struct Task {
     Task *next; /* in the list of ended ones */
 };
 
-typedef enum EffectKind { EFFECT_TIMER_START, EFFECT_TIMER_STOP, EFFECT_TASK_START, EFFECT_TASK_CANCEL } EffectKind;
+typedef enum EffectKind {
+    EFFECT_TIMER_START,
+    EFFECT_TIMER_STOP,
+    EFFECT_TASK_START,
+    EFFECT_TASK_CANCEL
+} EffectKind;
 
 typedef struct Effect {
     EffectKind kind;
@@ -61,8 +67,8 @@ typedef struct TaskPlace {
 } TaskPlace;
 
 typedef struct Effects {
-    Workers *workers;  /* NULL: tasks are taken but never run (trial) */
-    int64_t now_ns;    /* of the frame, for timers */
+    Workers *workers; /* NULL: tasks are taken but never run (trial) */
+    int64_t now_ns;   /* of the frame, for timers */
 
     Timer *timers; /* EFFECTS_TIMERS, allocated at the first use */
     uint32_t timer_top, timer_count;
@@ -83,7 +89,8 @@ void effects_init(Effects *effects, Workers *workers);
 void effects_done(Effects *effects);
 
 /* ---- from services, inside a frame ---- */
-keel_handle effects_timer_start(Effects *effects, int64_t after_ns, int64_t period_ns, uint64_t tag);
+keel_handle effects_timer_start(Effects *effects, int64_t after_ns, int64_t period_ns,
+                                uint64_t tag);
 int effects_timer_stop(Effects *effects, keel_handle timer);
 keel_handle effects_task_start(Effects *effects, Generation *generation, uint32_t op, uint64_t tag,
                                uint32_t priority, const void *input, uint64_t input_bytes);
@@ -91,9 +98,10 @@ int effects_task_cancel(Effects *effects, keel_handle task);
 
 /* ---- around frames ---- */
 
-/* Puts an event for each due timer and each ended task. `ret_fault` gets the first fault of a task's work with
- * the number of its generation; returns 1 if there was one. */
-int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *ret_owner, Fault *ret_fault);
+/* Puts an event for each due timer and each ended task. `ret_fault` gets the first fault of a
+ * task's work with the number of its generation; returns 1 if there was one. */
+int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *ret_owner,
+                    Fault *ret_fault);
 void effects_commit(Effects *effects);
 void effects_undo(Effects *effects);
 

@@ -129,8 +129,8 @@ int inputs_encode(const Inputs *inputs, Buf *out)
     for (uint64_t i = inputs->recorded - count; i < inputs->recorded; i++) {
         const InputFrame *kept = &inputs->frames[i % INPUTS_FRAMES];
         uint64_t events = kept->events;
-        if (buf_add(out, &kept->frame, sizeof kept->frame) || buf_add(out, &events, sizeof events) ||
-            buf_add(out, kept->data.data, kept->data.bytes))
+        if (buf_add(out, &kept->frame, sizeof kept->frame) ||
+            buf_add(out, &events, sizeof events) || buf_add(out, kept->data.data, kept->data.bytes))
             return KEEL_ENOMEM;
     }
     return KEEL_OK;

@@ -1,8 +1,9 @@
-/* What a slot was given: events that wait for a frame, and the last frames with their events for the trial.
+/* What a slot was given: events that wait for a frame, and the last frames with their events for
+ * the trial.
  *
- * Events get their sequence number when they arrive. A frame takes all that wait; if it is undone they are put
- * back once, marked as redelivered, and set aside (counted) if that frame is undone too. The record is a ring
- * of bounded bytes. Owned by one slot, used on its frame thread. */
+ * Events get their sequence number when they arrive. A frame takes all that wait; if it is undone
+ * they are put back once, marked as redelivered, and set aside (counted) if that frame is undone
+ * too. The record is a ring of bounded bytes. Owned by one slot, used on its frame thread. */
 #ifndef SWAP_INPUTS_H
 #define SWAP_INPUTS_H
 
@@ -57,8 +58,9 @@ uint32_t inputs_undo(Inputs *inputs);
 /* The remembered frames, oldest first, as bytes for another process. */
 int inputs_encode(const Inputs *inputs, Buf *out);
 
-/* Reads what inputs_encode wrote, checking every length. `frame` is called for each frame, `event` for each of
- * its events after it; nonzero ends it. Returns 0, what a callback returned, or KEEL_EDATA. */
+/* Reads what inputs_encode wrote, checking every length. `frame` is called for each frame, `event`
+ * for each of its events after it; nonzero ends it. Returns 0, what a callback returned, or
+ * KEEL_EDATA. */
 typedef struct InputsReader {
     int (*frame)(const struct keel_frame *frame, void *user);
     int (*event)(const struct keel_event *event, void *user);

@@ -1,5 +1,6 @@
-/* Before the boundary: from a path to a generation that is ready to run. Engine thread; the parts that need the
- * running slot are handed to its boundary and come back. Owns the Group until it is committed or refused. */
+/* Before the boundary: from a path to a generation that is ready to run. Engine thread; the parts
+ * that need the running slot are handed to its boundary and come back. Owns the Group until it is
+ * committed or refused. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +10,11 @@
 #include "swap/swap.h"
 #include "watch/settle.h"
 
-enum {
-    TRIAL_FRAMES = 8,
-    PARTIAL_LOOK_MS = 25,
-    PARTIAL_PATIENCE_NS = 2000 * 1000 * 1000
-};
+enum { TRIAL_FRAMES = 8, PARTIAL_LOOK_MS = 25, PARTIAL_PATIENCE_NS = 2000 * 1000 * 1000 };
 
-static const char *const phase_names[SWAP_PHASES] = {
-    "settle", "pin", "trial", "save", "load", "ready", "commit", "probation", "done", "refused", "rolled back"};
+static const char *const phase_names[SWAP_PHASES] = {"settle", "pin",     "trial",      "save",
+                                                     "load",   "ready",   "commit",     "probation",
+                                                     "done",   "refused", "rolled back"};
 
 const char *swap_phase_name(SwapPhase phase)
 {
@@ -176,6 +174,15 @@ static int wait_for_whole(Group *group)
     return 1;
 }
 
+/* The first needed service that this host lacks, or NULL. */
+static const char *lacking(const Swapper *swapper, const Image *image)
+{
+    for (int i = 0; i < image->needs_count; i++)
+        if (!swapper->offers(image->needs[i]))
+            return image->needs[i];
+    return NULL;
+}
+
 static void settled(uv_work_t *work, int status)
 {
     Group *group = work->data;
@@ -183,7 +190,8 @@ static void settled(uv_work_t *work, int status)
     if (status == UV_ECANCELED)
         err_set(&group->err, KEEL_ECANCELED, "the host is closing");
     /* EBUSY: a writer has the file; it will end some time, and then we want it. */
-    if ((group->err.code == KEEL_EPARTIAL || group->err.code == KEEL_EBUSY) && wait_for_whole(group))
+    if ((group->err.code == KEEL_EPARTIAL || group->err.code == KEEL_EBUSY) &&
+        wait_for_whole(group))
         return;
     if (group->err.code) {
         refuse(group);
@@ -196,6 +204,16 @@ static void settled(uv_work_t *work, int status)
                 "%s: these bytes (%.12s) faulted before: %s; change and rebuild it, or insist with "
                 "`keel ctl swap --retry`",
                 slot->name, hash_text(attempt->image->hash, hash), why);
+        refuse(group);
+        return;
+    }
+    const char *need = lacking(group->swapper, attempt->image);
+    if (need) {
+        err_set(
+            &group->err, KEEL_ENOSERVICE,
+            "%s: needs the service %s, which this host does not offer: run it in a host that does, "
+            "or remove its KEEL_NEEDS",
+            slot->name, need);
         refuse(group);
         return;
     }
@@ -273,8 +291,8 @@ static void save_on_frame(void *user)
         err_set(err, KEEL_ECHANGED, "%s: another generation took its place meanwhile", slot->name);
     } else if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version,
                          &attempt->fault) != FAULT_NONE) {
-        err_set(err, KEEL_ETYPE, "%s: %s; the running generation can't save its state: %s", slot->name,
-                attempt->tried.text, attempt->fault.text);
+        err_set(err, KEEL_ETYPE, "%s: %s; the running generation can't save its state: %s",
+                slot->name, attempt->tried.text, attempt->fault.text);
     }
     effects_undo(&slot->effects);
     Error undo = {0};
@@ -313,7 +331,8 @@ static void tried(const TrialResult *result, void *user)
     }
     if (result->verdict != TRIAL_PASS)
         log_warn("trial", "%s: %s: %s; it goes on under probation", slot->name,
-                 result->verdict == TRIAL_INCONCLUSIVE ? "inconclusive" : "not tried", result->text);
+                 result->verdict == TRIAL_INCONCLUSIVE ? "inconclusive" : "not tried",
+                 result->text);
     let_go(attempt);
     group_go(group, SWAP_LOAD, "");
     step(group);
@@ -414,13 +433,14 @@ static void decided_on_engine(void *user)
         char from[40] = "";
         if (attempt->expected)
             snprintf(from, sizeof from, "%llu → ", (unsigned long long)attempt->expected);
-        slot_say(attempt->slot,
-                 "generation %s%llu in %.1f ms (read %.1f, trial %.1f, load %.1f), pause %.1f µs%s%s",
-                 from, (unsigned long long)attempt->number,
-                 (double)(group->phase_ns - group->begun_ns) / 1e6, (double)spent[SWAP_SETTLE] / 1e6,
-                 (double)(spent[SWAP_TRIAL] + spent[SWAP_PIN] + spent[SWAP_SAVE]) / 1e6,
-                 (double)spent[SWAP_LOAD] / 1e6, (double)group->pause_ns / 1e3,
-                 attempt->note[0] ? "; not proven: " : "", attempt->note);
+        slot_say(
+            attempt->slot,
+            "generation %s%llu in %.1f ms (read %.1f, trial %.1f, load %.1f), pause %.1f µs%s%s",
+            from, (unsigned long long)attempt->number,
+            (double)(group->phase_ns - group->begun_ns) / 1e6, (double)spent[SWAP_SETTLE] / 1e6,
+            (double)(spent[SWAP_TRIAL] + spent[SWAP_PIN] + spent[SWAP_SAVE]) / 1e6,
+            (double)spent[SWAP_LOAD] / 1e6, (double)group->pause_ns / 1e3,
+            attempt->note[0] ? "; not proven: " : "", attempt->note);
         log_info("swap", "%s: %s", attempt->slot->name, attempt->slot->last);
     }
     group->done(group, &group->err, group->user);
@@ -461,7 +481,8 @@ static void step(Group *group)
     case SWAP_LOAD:
         group->err.code = KEEL_OK;
         if (loader_load(swapper->loader, attempt->slot->state, attempt->image, loaded, attempt)) {
-            err_set(&group->err, KEEL_EBUSY, "%s: the loader takes no more work", attempt->slot->name);
+            err_set(&group->err, KEEL_EBUSY, "%s: the loader takes no more work",
+                    attempt->slot->name);
             refuse(group);
         }
         break;

@@ -81,8 +81,8 @@ void slot_say(Slot *slot, const char *format, ...)
 
 /* ---- guarded calls ---- */
 
-FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns, GuardFunction *function,
-                    void *user, Fault *ret_fault)
+FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns,
+                    GuardFunction *function, void *user, Fault *ret_fault)
 {
     Slot *outer = slot_current;
     slot_current = slot;
@@ -106,16 +106,16 @@ typedef struct EntryCall {
 } EntryCall;
 
 /* Runs one entry and turns an answer other than 0 into FAULT_ERROR with the module's own words. */
-static FaultKind entry(Slot *slot, Generation *generation, const char *name, GuardFunction *function,
-                       EntryCall *call, Fault *ret_fault)
+static FaultKind entry(Slot *slot, Generation *generation, const char *name,
+                       GuardFunction *function, EntryCall *call, Fault *ret_fault)
 {
     call->slot = slot;
     call->table = generation->table;
     slot->fail_text[0] = 0;
     slot->fail_code = 0;
     int64_t deadline = slot_deadline_ns(slot);
-    FaultKind kind = slot_call(slot, generation, deadline > 0 ? deadline * LONG_CALL : deadline, function,
-                               call, ret_fault);
+    FaultKind kind = slot_call(slot, generation, deadline > 0 ? deadline * LONG_CALL : deadline,
+                               function, call, ret_fault);
     if (kind != FAULT_NONE || call->answer == 0)
         return kind;
     memset(ret_fault, 0, sizeof *ret_fault);
@@ -179,12 +179,13 @@ static int32_t writer_write(struct keel_writer *writer, const void *data, uint64
 static void call_save(void *user)
 {
     EntryCall *call = user;
-    call->writer = (struct keel_writer){
-        .size = sizeof call->writer, .host = call, .write = writer_write};
+    call->writer =
+        (struct keel_writer){.size = sizeof call->writer, .host = call, .write = writer_write};
     call->answer = call->table->save(&call->slot->context, &call->writer);
 }
 
-FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_version, Fault *ret_fault)
+FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_version,
+                    Fault *ret_fault)
 {
     if (!generation->table->save)
         return missing("save", ret_fault);
@@ -212,14 +213,17 @@ static void call_restore(void *user)
     call->answer = call->table->restore(&call->slot->context, &call->reader);
 }
 
-FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes, uint32_t version,
-                       Fault *ret_fault)
+FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes,
+                       uint32_t version, Fault *ret_fault)
 {
     if (!generation->table->restore)
         return missing("restore", ret_fault);
     EntryCall call = {.in = saved};
-    call.reader = (struct keel_reader){
-        .size = sizeof call.reader, .version = version, .host = &call, .left = bytes, .read = reader_read};
+    call.reader = (struct keel_reader){.size = sizeof call.reader,
+                                       .version = version,
+                                       .host = &call,
+                                       .left = bytes,
+                                       .read = reader_read};
     return entry(slot, generation, "restore", call_restore, &call, ret_fault);
 }
 

@@ -1,7 +1,7 @@
 /* A slot: the place in the host that runs one module, with its state, inputs and effects.
  *
- * Everything here belongs to the frame thread but what is marked otherwise. A module's entries are only
- * called through slot_call, guarded. */
+ * Everything here belongs to the frame thread but what is marked otherwise. A module's entries are
+ * only called through slot_call, guarded. */
 #ifndef SWAP_SLOT_H
 #define SWAP_SLOT_H
 
@@ -70,8 +70,8 @@ struct keel_slot {
     char last[512];
 };
 
-/* `mode` is KEEL_MODE_…; `workers` may be NULL: tasks then end at once, cancelled. The context's functions are
- * the caller's to fill. Takes nothing over. */
+/* `mode` is KEEL_MODE_…; `workers` may be NULL: tasks then end at once, cancelled. The context's
+ * functions are the caller's to fill. Takes nothing over. */
 void slot_init(Slot *slot, State *state, Workers *workers, uint32_t mode, uint64_t seed);
 void slot_done(Slot *slot);
 
@@ -79,15 +79,17 @@ void slot_done(Slot *slot);
 extern _Thread_local Slot *slot_current;
 
 /* Calls function(user) inside `generation` of the slot: counted, guarded, with its heap. */
-FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns, GuardFunction *function,
-                    void *user, Fault *ret_fault);
+FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns,
+                    GuardFunction *function, void *user, Fault *ret_fault);
 
-/* The module's entries; absent ones do nothing and succeed, but save and restore: KEEL_EUNSUPPORTED as FAULT_ERROR. An answer other than 0 is FAULT_ERROR. */
+/* The module's entries; absent ones do nothing and succeed, but save and restore: KEEL_EUNSUPPORTED
+ * as FAULT_ERROR. An answer other than 0 is FAULT_ERROR. */
 FaultKind slot_start(Slot *slot, Generation *generation, Fault *ret_fault);
 FaultKind slot_stop(Slot *slot, Generation *generation, Fault *ret_fault);
-FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_version, Fault *ret_fault);
-FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes, uint32_t version,
-                       Fault *ret_fault);
+FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_version,
+                    Fault *ret_fault);
+FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes,
+                       uint32_t version, Fault *ret_fault);
 
 /* Prepares slot->frame for `time_ns`. */
 void slot_frame_open(Slot *slot, int64_t time_ns);

@@ -1,11 +1,12 @@
-/* The swap as a transaction: one Group brings one or several slots to new images in one boundary, all or none.
+/* The swap as a transaction: one Group brings one or several slots to new images in one boundary,
+ * all or none.
  *
  *     settle → pin → trial (→ save → trial again) → load → ready → commit → probation → done
  *        └────────┴─────────┴──────────────────────┴──────────┴→ refused      └→ rolled back
  *
- * prepare.c walks everything before the boundary on the engine thread; commit.c is what happens at the boundary and in
- * probation, on the frame thread. Every transition writes one log record. A failure at any step frees only
- * the new: the running generation never stops. */
+ * prepare.c walks everything before the boundary on the engine thread; commit.c is what happens at
+ * the boundary and in probation, on the frame thread. Every transition writes one log record. A
+ * failure at any step frees only the new: the running generation never stops. */
 #ifndef SWAP_SWAP_H
 #define SWAP_SWAP_H
 
@@ -36,8 +37,8 @@ typedef enum SwapPhase {
 
 const char *swap_phase_name(SwapPhase phase);
 
-/* Where the engine thread hands work to the frame thread: runs function(user) at the next boundary, in order.
- * After the host has closed it is not run. */
+/* Where the engine thread hands work to the frame thread: runs function(user) at the next boundary,
+ * in order. After the host has closed it is not run. */
 typedef void SwapAtBoundary(void *host, LoopFunction *function, void *user);
 
 typedef enum SwapTrialMode { SWAP_TRIAL_ON, SWAP_TRIAL_OFF, SWAP_TRIAL_STRICT } SwapTrialMode;
@@ -50,6 +51,7 @@ typedef struct Swapper {
     Stage *stage; /* names for the trial */
     SwapTrialMode trial_mode;
     SwapAtBoundary *at_boundary;
+    int (*offers)(const char *service); /* nonzero when the host has this service */
     void *host;
     unsigned long staged; /* counts names [engine] */
 } Swapper;
@@ -58,19 +60,19 @@ typedef struct Swapper {
 typedef struct Attempt {
     Group *group;
     Slot *slot;
-    char *path;           /* read this file, or … */
-    Image *image;         /* … take this image (a rollback after probation) */
+    char *path;   /* read this file, or … */
+    Image *image; /* … take this image (a rollback after probation) */
     char *staged;
     Pin *pin;
     StateView view;
     Buf inputs, saved;
     uint32_t saved_version;
     TrialState how;
-    uint64_t expected;    /* number of the generation that ran when the state was pinned; 0: none */
-    Generation *fresh;    /* until it runs for good or is retired */
-    uint64_t number;      /* of fresh */
-    Fault fault;          /* of a save that failed */
-    char note[512];       /* why the trial was inconclusive or didn't run */
+    uint64_t expected; /* number of the generation that ran when the state was pinned; 0: none */
+    Generation *fresh; /* until it runs for good or is retired */
+    uint64_t number;   /* of fresh */
+    Fault fault;       /* of a save that failed */
+    char note[512];    /* why the trial was inconclusive or didn't run */
     TrialResult tried;
 } Attempt;
 
@@ -82,7 +84,7 @@ struct Group {
     uint32_t flags; /* SWAP_SAME, SWAP_RETRY */
     GroupDone *done;
     void *user;
-    SwapPhase phase;   /* engine thread until READY, then frame thread */
+    SwapPhase phase; /* engine thread until READY, then frame thread */
     Error err;
     uint32_t count, at; /* `at`: the attempt that is being prepared */
     Attempt attempts[GROUP_SLOTS];
@@ -90,7 +92,7 @@ struct Group {
     int by_file_event; /* nobody asked: partial files are waited for */
     int64_t begun_ns, phase_ns, pause_ns;
     int64_t spent_ns[SWAP_PHASES];
-    uv_timer_t timer;  /* waits between two looks at a file that isn't complete */
+    uv_timer_t timer; /* waits between two looks at a file that isn't complete */
     int timer_open;
     uv_work_t work;
     int64_t partial_since_ns;
@@ -108,14 +110,15 @@ void group_begin(Group *group);
 
 /* ---- frame thread ---- */
 
-/* Puts the new generations into their slots: restore or start them. On failure everything is as before. */
+/* Puts the new generations into their slots: restore or start them. On failure everything is as
+ * before. */
 int group_commit(Group *group, Error *err);
 
 /* Every slot of the group ran its first frame and it was committed. */
 void group_first_frame_done(Group *group);
 
-/* A slot of the group faulted in its first frame; all its slots' frames have been undone. The old generations run again,
- * or the group is tried once more through save and restore. */
+/* A slot of the group faulted in its first frame; all its slots' frames have been undone. The old
+ * generations run again, or the group is tried once more through save and restore. */
 void group_first_frame_failed(Group *group, Slot *slot, const Fault *fault);
 
 /* The slot ran one more frame of its probation well. */
@@ -124,8 +127,9 @@ void probation_frame(Slot *slot);
 /* Ends the slot's probation well: the old generation is retired. */
 void probation_end(Slot *slot);
 
-/* A slot in probation faulted in a frame that has been undone, or was asked to go back: all slots of its group return to
- * their old generations. `before`: with the state at the swap. Sentences go to slot_say and the log. */
+/* A slot in probation faulted in a frame that has been undone, or was asked to go back: all slots
+ * of its group return to their old generations. `before`: with the state at the swap. Sentences go
+ * to slot_say and the log. */
 void group_roll_back(Group *group, int before, const char *why);
 
 /* Hands the group, with its err, back to the engine thread for the last time. */

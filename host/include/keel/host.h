@@ -1,8 +1,9 @@
 /* Keel inside a program: the embedding API of libkeel-core.
  *
- * A host owns slots; each slot runs one module and keeps its state. The program keeps its own loop and calls
- * keel_host_frame once a frame, always on the same thread (the frame thread). Watching, trying and loading
- * happen on threads of the host; a swap takes effect inside keel_host_frame, between two frames.
+ * A host owns slots; each slot runs one module and keeps its state. The program keeps its own loop
+ * and calls keel_host_frame once a frame, always on the same thread (the frame thread). Watching,
+ * trying and loading happen on threads of the host; a swap takes effect inside keel_host_frame,
+ * between two frames.
  *
  *     keel_host *host;
  *     keel_slot *slot;
@@ -12,8 +13,8 @@
  *         keel_host_frame(host);
  *     keel_host_close(host);
  *
- * Functions answer 0 or a negative KEEL_E…, and the sentence is in keel_host_error(). Thread tags: [frame] the
- * frame thread, [any] any thread. */
+ * Functions answer 0 or a negative KEEL_E…, and the sentence is in keel_host_error(). Thread tags:
+ * [frame] the frame thread, [any] any thread. */
 #ifndef KEEL_HOST_H
 #define KEEL_HOST_H
 
@@ -25,8 +26,8 @@ typedef struct keel_host keel_host;
 typedef struct keel_slot keel_slot;
 
 enum {
-    KEEL_TRIAL_ON = 0,    /* try candidates in the helper; inconclusive ones go on under probation */
-    KEEL_TRIAL_OFF = 1,   /* load candidates untried */
+    KEEL_TRIAL_ON = 0,  /* try candidates in the helper; inconclusive ones go on under probation */
+    KEEL_TRIAL_OFF = 1, /* load candidates untried */
     KEEL_TRIAL_STRICT = 2 /* only candidates that passed */
 };
 
@@ -40,9 +41,11 @@ struct keel_host_options {
     uint32_t tier;             /* KEEL_TIER_… */
     uint32_t probation_frames; /* 120 */
     uint32_t workers;          /* threads for keel.task/1; as many as CPUs, at most 8 */
-    uint32_t no_signals;       /* 1: install no fault handlers; a module's fault is then the program's */
-    int64_t deadline_ns;       /* of one call of a module; 0: 100 ms or ten times its slowest; < 0: none */
-    const char *trial_program; /* path of keel-trial; NULL: beside the program, or where it was installed */
+    uint32_t no_signals; /* 1: install no fault handlers; a module's fault is then the program's */
+    int64_t
+        deadline_ns; /* of one call of a module; 0: 100 ms or ten times its slowest; < 0: none */
+    const char *
+        trial_program; /* path of keel-trial; NULL: beside the program, or where it was installed */
     /* One line of the log, on any thread. level: KEEL_LOG_… of keel/log.h */
     void (*log)(uint32_t level, const char *room, const char *text, void *user);
     void *log_user;
@@ -50,8 +53,8 @@ struct keel_host_options {
 
 struct keel_slot_options {
     uint32_t size;
-    uint32_t no_watch;    /* 1: swap only when asked */
-    void *user;           /* keel_user(k) in the module: the program's own memory, never moved or undone */
+    uint32_t no_watch; /* 1: swap only when asked */
+    void *user; /* keel_user(k) in the module: the program's own memory, never moved or undone */
     const char *name;     /* NULL: the file's name without its ending */
     uint64_t state_bytes; /* most that the state may take; 0: 2 GiB */
 };
@@ -59,16 +62,18 @@ struct keel_slot_options {
 /* Opens a host. `options` NULL: the defaults. [any] */
 int keel_host_open(const struct keel_host_options *options, keel_host **ret_host);
 
-/* Takes everything down: modules are told to stop, threads joined, memory given back. NULL is fine. [frame] */
+/* Takes everything down: modules are told to stop, threads joined, memory given back. NULL is fine.
+ * [frame] */
 void keel_host_close(keel_host *host);
 
-/* Adds a slot for the module at `path`, and loads and starts it. When that fails the error says why; the slot
- * is made all the same if `ret_slot` isn't NULL, and waits for a better build. [frame] */
+/* Adds a slot for the module at `path`, and loads and starts it. When that fails the error says
+ * why; the slot is made all the same if `ret_slot` isn't NULL, and waits for a better build.
+ * [frame] */
 int keel_host_add(keel_host *host, const char *path, const struct keel_slot_options *options,
                   keel_slot **ret_slot);
 
-/* One frame: what waits at the boundary is done, then every slot's events and frame run. Returns the number of
- * slots that ran, or a negative error when the host can't go on. [frame] */
+/* One frame: what waits at the boundary is done, then every slot's events and frame run. Returns
+ * the number of slots that ran, or a negative error when the host can't go on. [frame] */
 int keel_host_frame(keel_host *host);
 
 /* The same at a time of the program's own monotonic clock, which must not run backwards. [frame] */
@@ -79,14 +84,14 @@ enum {
     KEEL_SWAP_RETRY = 2 /* also bytes that faulted before */
 };
 
-/* Looks at the files of these slots now and swaps them in one boundary, all or none. `paths` may be NULL or
- * have NULL entries: then the slot's own path. Returns when it was decided. Frames must go on meanwhile: call it
- * from another thread than theirs. At most 16 slots. [any but frame] */
-int keel_host_swap(keel_host *host, keel_slot *const *slots, const char *const *paths, uint32_t count,
-                   uint32_t flags);
+/* Looks at the files of these slots now and swaps them in one boundary, all or none. `paths` may be
+ * NULL or have NULL entries: then the slot's own path. Returns when it was decided. Frames must go
+ * on meanwhile: call it from another thread than theirs. At most 16 slots. [any but frame] */
+int keel_host_swap(keel_host *host, keel_slot *const *slots, const char *const *paths,
+                   uint32_t count, uint32_t flags);
 
-/* Back to the generation before. `before` 1: with the state of the moment of the swap, while probation lasts.
- * [any but frame] */
+/* Back to the generation before. `before` 1: with the state of the moment of the swap, while
+ * probation lasts. [any but frame] */
 int keel_host_rollback(keel_host *host, keel_slot *slot, uint32_t before);
 
 /* While paused, boundaries go on and modules don't run. [any] */
@@ -96,7 +101,7 @@ void keel_host_pause(keel_host *host, uint32_t paused);
 int keel_slot_send(keel_slot *slot, uint64_t tag, const void *data, uint64_t bytes);
 
 enum {
-    KEEL_SLOT_WAITING = 0,   /* nothing runs: no good build so far */
+    KEEL_SLOT_WAITING = 0, /* nothing runs: no good build so far */
     KEEL_SLOT_RUNNING = 1,
     KEEL_SLOT_PROBATION = 2, /* runs; the generation before is ready to take over */
     KEEL_SLOT_STOPPED = 3    /* the breaker is open after faults in a row; a new build closes it */
@@ -112,9 +117,9 @@ struct keel_slot_status {
     uint64_t swaps, refused, rolled_back;
     uint64_t load_address;
     uint64_t state_bytes, state_objects, state_dirty_pages;
-    uint32_t state_tier;                      /* KEEL_TIER_… in force */
-    uint32_t probation_left;                  /* frames */
-    int64_t pause_ns;                         /* what the boundary of the last swap took */
+    uint32_t state_tier;     /* KEEL_TIER_… in force */
+    uint32_t probation_left; /* frames */
+    int64_t pause_ns;        /* what the boundary of the last swap took */
     char build_id[72];
     char hash[40];
     char name[64];
@@ -130,8 +135,8 @@ int keel_slot_status(keel_slot *slot, struct keel_slot_status *ret_status);
 /* The calling thread's last error, "" for none. Valid until its next call. [any] */
 const char *keel_host_error(void);
 
-/* Opens the control socket that `keel ctl` speaks to. `name` NULL: "default"; with a slash: a path. It closes
- * with the host. [any] */
+/* Opens the control socket that `keel ctl` speaks to. `name` NULL: "default"; with a slash: a path.
+ * It closes with the host. [any] */
 int keel_host_serve(keel_host *host, const char *name);
 
 /* 1 after `keel ctl quit`. [any] */

@@ -1,0 +1,35 @@
+/* The boundary's mail: functions that other threads want run on the frame thread between two
+ * frames.
+ *
+ * boundary_post may be called on any thread; boundary_run runs all that waits, in order, on the
+ * frame thread, and costs one atomic load when there is nothing. */
+#ifndef HOST_BOUNDARY_H
+#define HOST_BOUNDARY_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "loop/loop.h"
+
+typedef struct BoundaryMail BoundaryMail;
+
+typedef struct Boundary {
+    pthread_mutex_t lock;
+    pthread_cond_t arrived;
+    BoundaryMail *first, **last;
+    _Atomic int waiting;
+    int closed;
+} Boundary;
+
+void boundary_init(Boundary *boundary);
+void boundary_done(Boundary *boundary);  /* drops what waits */
+void boundary_close(Boundary *boundary); /* from now on nothing is taken */
+void boundary_post(Boundary *boundary, LoopFunction *function, void *user);
+void boundary_run(Boundary *boundary);
+/* Waits for mail for at most `ns`. [frame] */
+void boundary_wait(Boundary *boundary, int64_t ns);
+/* Wakes boundary_wait without mail. [any] */
+void boundary_wake(Boundary *boundary);
+
+#endif

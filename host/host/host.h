@@ -1,0 +1,101 @@
+/* The host's inside: what its threads share, and who may touch what.
+ *
+ * [frame] fields belong to the frame thread, [engine] fields to the loop thread, the rest is
+ * constant after open or has its own lock. */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include <keel/host.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "host/boundary.h"
+#include "loop/loop.h"
+#include "loop/workers.h"
+#include "module/loader.h"
+#include "module/trial.h"
+#include "swap/swap.h"
+#include "watch/stage.h"
+#include "watch/watcher.h"
+
+enum { HOST_SLOTS = 64 };
+
+typedef struct keel_host Host;
+
+/* The engine thread's side of a slot. */
+typedef struct Watched {
+    Slot *slot;
+    char *path;
+    int watch_id;  /* -1: not watched */
+    Group *active; /* being prepared or waiting for its first frame */
+    int again;     /* the file changed meanwhile */
+} Watched;
+
+struct keel_host {
+    struct keel_host_options options;
+    Loop *loop;
+    Loader *loader;
+    Trial *trial;
+    Stage *stage;
+    Workers *workers;
+    Swapper swapper;
+    Boundary boundary;
+    int guarded; /* guard_install was called */
+
+    Watcher *watcher; /* [engine] */
+    uv_poll_t watcher_poll;
+    int polling;
+    Watched watched[HOST_SLOTS]; /* [engine] */
+    int watched_count;
+
+    Slot *slots[HOST_SLOTS]; /* [frame]; grows only */
+    _Atomic int slot_count;
+    int begun; /* [frame] the frame thread is known */
+    _Atomic int frame_thread;
+    _Atomic uint32_t paused;
+    _Atomic int quit;
+    uint64_t frames; /* [frame] */
+    int64_t opened_ns;
+
+    void *control; /* the control room's, closed by control_close */
+    void (*control_close)(void *control);
+};
+
+/* Starts preparing a swap; `done` comes on the engine thread. KEEL_EBUSY when one of the slots is
+ * in a swap. [engine] */
+int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Image *const *images,
+                    uint32_t count, uint32_t flags, GroupDone *done, void *user, Error *err);
+
+/* Begins to watch the slot's file (unless `watch` is 0) and prepares its first generation. The
+ * frame thread and the engine thread each hold a reference. [engine] */
+typedef struct HostAdd {
+    _Atomic int refs;
+    Host *host;
+    Slot *slot;
+    const char *path;
+    int watch;
+    _Atomic int decided;
+    Error err;
+} HostAdd;
+void host_watch_slot(void *host_add);
+void host_add_unref(HostAdd *add);
+
+/* Stops watching all. [engine] */
+void host_watch_end(void *host);
+int host_watch_begin(Host *host, Error *err);
+
+/* Goes back to the generation before: in probation at once, else by a swap to the image before.
+ * `done` comes on the engine thread, with group NULL for the first kind. [engine] */
+int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, void *user,
+                        Error *err);
+
+/* The status as of now. [frame] */
+void host_fill_status(const Slot *slot, struct keel_slot_status *ret);
+
+/* One slot's name → the slot, NULL when there is none; "" or NULL: the only one. [any] */
+Slot *host_find_slot(Host *host, const char *name);
+
+/* What keel_host_error answers on this thread; returns err->code. */
+int host_failed(const Error *err);
+
+#endif

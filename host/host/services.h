@@ -1,0 +1,28 @@
+/* The tables that the host offers to modules. Constant; any thread. */
+#ifndef HOST_SERVICES_H
+#define HOST_SERVICES_H
+
+#include "swap/slot.h"
+
+/* The table, or NULL when there is none by this id or it is smaller than `min_size`. */
+const void *services_find(const char *id, uint32_t min_size);
+
+/* The ids, ended by NULL. */
+const char *const *services_ids(void);
+
+/* Fills the context's functions. */
+void services_give(Slot *slot);
+
+extern const struct keel_state_1 service_state_1;
+extern const struct keel_log_1 service_log_1;
+extern const struct keel_time_1 service_time_1;
+extern const struct keel_task_1 service_task_1;
+
+/* The slot of a [frame] call, or NULL when this thread isn't inside one of it. */
+static inline Slot *service_slot(keel *k)
+{
+    Slot *slot = (Slot *)k;
+    return slot_current == slot ? slot : NULL;
+}
+
+#endif

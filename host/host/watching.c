@@ -1,0 +1,346 @@
+/* From files to swaps: which slot's file changed, one swap a slot at a time, and swaps that were
+ * asked for. Engine thread. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "host/host.h"
+
+static Watched *watched_of(Host *host, const Slot *slot)
+{
+    for (int i = 0; i < host->watched_count; i++)
+        if (host->watched[i].slot == slot)
+            return &host->watched[i];
+    return NULL;
+}
+
+static void begin_by_file(Host *host, Watched *watched);
+
+/* Every slot of the group is free again; files that changed meanwhile are looked at now. */
+static void group_over(Host *host, const Group *group)
+{
+    for (int i = 0; i < host->watched_count; i++)
+        if (host->watched[i].active == group)
+            host->watched[i].active = NULL;
+    for (int i = 0; i < host->watched_count; i++)
+        if (!host->watched[i].active && host->watched[i].again)
+            begin_by_file(host, &host->watched[i]);
+}
+
+static void file_swap_over(Group *group, const Error *err, void *user)
+{
+    Host *host = user;
+    if (err->code && err->code != KEEL_ESAME)
+        for (uint32_t i = 0; i < group->count; i++)
+            group->attempts[i].slot->refused++;
+    group_over(host, group);
+}
+
+static void begin_by_file(Host *host, Watched *watched)
+{
+    watched->again = 0;
+    Group *group = group_new(&host->swapper, 0, file_swap_over, host);
+    if (!group || group_add(group, watched->slot, watched->path, NULL)) {
+        log_error("swap", "%s: no memory for a swap", watched->slot->name);
+        return;
+    }
+    group->by_file_event = 1;
+    watched->active = group;
+    group_begin(group);
+}
+
+static void file_changed(int id, void *user)
+{
+    Host *host = user;
+    for (int i = 0; i < host->watched_count; i++) {
+        Watched *watched = &host->watched[i];
+        if (watched->watch_id != id)
+            continue;
+        if (watched->active)
+            watched->again = 1;
+        else
+            begin_by_file(host, watched);
+    }
+}
+
+static void events(uv_poll_t *poll, int status, int what)
+{
+    (void)what;
+    Host *host = poll->data;
+    Error err = {0};
+    if (status < 0 || watcher_drain(host->watcher, file_changed, host, &err))
+        log_warn("watch", "%s", status < 0 ? uv_strerror(status) : err.text);
+}
+
+typedef struct WatchBegin {
+    Host *host;
+    Error err;
+} WatchBegin;
+
+static void watch_begin(void *user)
+{
+    WatchBegin *begin = user;
+    Host *host = begin->host;
+    if (watcher_new(&host->watcher, &begin->err))
+        return;
+    host->watcher_poll.data = host;
+    uv_poll_init(loop_uv(host->loop), &host->watcher_poll, watcher_fd(host->watcher));
+    uv_poll_start(&host->watcher_poll, UV_READABLE, events);
+    host->polling = 1;
+}
+
+int host_watch_begin(Host *host, Error *err)
+{
+    WatchBegin begin = {.host = host};
+    loop_call(host->loop, watch_begin, &begin);
+    *err = begin.err;
+    return begin.err.code;
+}
+
+void host_watch_end(void *user)
+{
+    Host *host = user;
+    if (host->polling) {
+        host->polling = 0;
+        uv_close((uv_handle_t *)&host->watcher_poll, NULL);
+    }
+    watcher_free(host->watcher);
+    host->watcher = NULL;
+    for (int i = 0; i < host->watched_count; i++) {
+        free(host->watched[i].path);
+        host->watched[i].path = NULL;
+    }
+}
+
+/* ---- the first generation of a slot ---- */
+
+void host_add_unref(HostAdd *add)
+{
+    if (atomic_fetch_sub(&add->refs, 1) == 1)
+        free(add);
+}
+
+static void added(Group *group, const Error *err, void *user)
+{
+    HostAdd *add = user;
+    Host *host = add->host;
+    if (err->code) { /* else the frame thread has seen it run */
+        add->err = *err;
+        add->slot->refused++;
+        atomic_store(&add->decided, 1);
+        boundary_wake(&host->boundary);
+    }
+    host_add_unref(add);
+    group_over(host, group);
+}
+
+void host_watch_slot(void *user)
+{
+    HostAdd *add = user;
+    Host *host = add->host;
+    Watched *watched = &host->watched[host->watched_count];
+    *watched = (Watched){.slot = add->slot, .watch_id = -1, .path = strdup(add->path)};
+    Group *group = group_new(&host->swapper, 0, added, add);
+    if (!watched->path || !group || group_add(group, add->slot, add->path, NULL)) {
+        err_set(&add->err, KEEL_ENOMEM, "no memory for a slot");
+        atomic_store(&add->decided, 1);
+        host_add_unref(add);
+        return;
+    }
+    host->watched_count++;
+    /* Watching begins before the first reading, so that no change falls between them. */
+    Error err = {0};
+    if (add->watch && watcher_add(host->watcher, add->path, &watched->watch_id, &err))
+        log_warn("watch", "%s is not watched: %s", add->slot->name, err.text);
+    watched->active = group;
+    group_begin(group);
+}
+
+/* ---- asked for ---- */
+
+typedef struct Asked {
+    Host *host;
+    GroupDone *done;
+    void *user;
+} Asked;
+
+static void asked_over(Group *group, const Error *err, void *user)
+{
+    Asked *asked = user;
+    Host *host = asked->host;
+    if (err->code && err->code != KEEL_ESAME)
+        for (uint32_t i = 0; i < group->count; i++)
+            group->attempts[i].slot->refused++;
+    asked->done(group, err, asked->user);
+    free(asked);
+    group_over(host, group);
+}
+
+int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Image *const *images,
+                    uint32_t count, uint32_t flags, GroupDone *done, void *user, Error *err)
+{
+    if (!count || count > GROUP_SLOTS)
+        return err_set(err, KEEL_EINVAL, "a swap takes 1 to %d slots", GROUP_SLOTS);
+    if (atomic_load(&host->paused))
+        return err_set(err, KEEL_EBUSY, "the host is paused: resume it first (keel ctl pause off)");
+    Asked *asked = malloc(sizeof *asked);
+    Group *group = group_new(&host->swapper, flags, asked_over, asked);
+    int rc = asked && group ? KEEL_OK : err_set(err, KEEL_ENOMEM, "no memory for a swap");
+    for (uint32_t i = 0; i < count && !rc; i++) {
+        const Watched *watched = watched_of(host, slots[i]);
+        if (!watched || watched->active) {
+            rc = err_set(err, KEEL_EBUSY, "%s: a swap is under way", slots[i]->name);
+            break;
+        }
+        Image *image = images ? images[i] : NULL;
+        const char *path = image ? NULL : paths && paths[i] ? paths[i] : watched->path;
+        if (group_add(group, slots[i], path, image))
+            rc = err_set(err, KEEL_EINVAL, "%s is named twice", slots[i]->name);
+    }
+    if (rc) {
+        if (group)
+            group_unref(group);
+        free(asked);
+        return rc;
+    }
+    *asked = (Asked){host, done, user};
+    for (uint32_t i = 0; i < count; i++)
+        watched_of(host, slots[i])->active = group;
+    group_begin(group);
+    return KEEL_OK;
+}
+
+/* ---- rollback ---- */
+
+typedef struct Back {
+    Host *host;
+    Slot *slot;
+    int before;
+    GroupDone *done;
+    void *user;
+    Error err;
+    Image *image; /* of the generation before, when probation is over */
+} Back;
+
+static void went_back(void *user)
+{
+    Back *back = user;
+    if (back->image && !back->err.code) {
+        Slot *slots[] = {back->slot};
+        Image *images[] = {back->image};
+        host_swap_begin(back->host, slots, NULL, images, 1, SWAP_SAME | SWAP_RETRY, back->done,
+                        back->user, &back->err);
+        image_unref(back->image);
+    }
+    if (!back->image || back->err.code)
+        back->done(NULL, &back->err, back->user);
+    free(back);
+}
+
+static void back_on_frame(void *user)
+{
+    Back *back = user;
+    Slot *slot = back->slot;
+    if (slot->probation.group && !slot->probation.first && slot->probation.old) {
+        group_roll_back(slot->probation.group, back->before, "asked for");
+    } else if (slot->probation.first) {
+        err_set(&back->err, KEEL_EBUSY, "%s: a swap is under way", slot->name);
+    } else if (back->before) {
+        err_set(&back->err, KEEL_EREFUSED,
+                "%s: the state at the swap is kept only during probation", slot->name);
+    } else if (slot->history) {
+        back->image = image_ref(slot->history);
+    } else {
+        err_set(&back->err, KEEL_ENOTFOUND, "%s: there is no generation before this one",
+                slot->name);
+    }
+    loop_post(back->host->loop, went_back, back);
+}
+
+int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, void *user, Error *err)
+{
+    Back *back = malloc(sizeof *back);
+    if (!back)
+        return err_set(err, KEEL_ENOMEM, "no memory for a rollback");
+    *back = (Back){.host = host, .slot = slot, .before = before, .done = done, .user = user};
+    boundary_post(&host->boundary, back_on_frame, back);
+    return KEEL_OK;
+}
+
+/* ---- the public, waiting forms ---- */
+
+typedef struct Waiter {
+    Host *host;
+    Slot *const *slots;
+    const char *const *paths;
+    uint32_t count, flags;
+    int before; /* a rollback's; -1: a swap */
+    pthread_mutex_t lock;
+    pthread_cond_t over;
+    int decided;
+    Error err;
+} Waiter;
+
+static void decided(Group *group, const Error *err, void *user)
+{
+    (void)group;
+    Waiter *waiter = user;
+    pthread_mutex_lock(&waiter->lock);
+    waiter->err = *err;
+    waiter->decided = 1;
+    pthread_cond_signal(&waiter->over);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+static void ask(void *user)
+{
+    Waiter *waiter = user;
+    Error err = {0};
+    int rc = waiter->before < 0
+                 ? host_swap_begin(waiter->host, waiter->slots, waiter->paths, NULL, waiter->count,
+                                   waiter->flags, decided, waiter, &err)
+                 : host_rollback_begin(waiter->host, waiter->slots[0], waiter->before, decided,
+                                       waiter, &err);
+    if (rc)
+        decided(NULL, &err, waiter);
+}
+
+static int wait_for(Waiter *waiter)
+{
+    enum { TRIES = 400, PAUSE_NS = 5 * 1000 * 1000 }; /* 2 s for a swap that is under way */
+    pthread_mutex_init(&waiter->lock, NULL);
+    pthread_cond_init(&waiter->over, NULL);
+    for (int tries = 0; tries < TRIES; tries++) {
+        waiter->decided = 0;
+        if (loop_post(waiter->host->loop, ask, waiter)) {
+            err_set(&waiter->err, KEEL_ECANCELED, "the host is closing");
+            break;
+        }
+        pthread_mutex_lock(&waiter->lock);
+        while (!waiter->decided)
+            pthread_cond_wait(&waiter->over, &waiter->lock);
+        pthread_mutex_unlock(&waiter->lock);
+        if (waiter->err.code != KEEL_EBUSY || atomic_load(&waiter->host->paused))
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+    }
+    pthread_cond_destroy(&waiter->over);
+    pthread_mutex_destroy(&waiter->lock);
+    return waiter->err.code ? host_failed(&waiter->err) : KEEL_OK;
+}
+
+int keel_host_swap(keel_host *host, keel_slot *const *slots, const char *const *paths,
+                   uint32_t count, uint32_t flags)
+{
+    Waiter waiter = {
+        .host = host, .slots = slots, .paths = paths, .count = count, .flags = flags, .before = -1};
+    return wait_for(&waiter);
+}
+
+int keel_host_rollback(keel_host *host, keel_slot *slot, uint32_t before)
+{
+    Slot *slots[] = {slot};
+    Waiter waiter = {.host = host, .slots = slots, .count = 1, .before = before ? 1 : 0};
+    return wait_for(&waiter);
+}
