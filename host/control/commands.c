@@ -1,0 +1,265 @@
+/* What `keel ctl` can ask of a host. Runs on the engine thread; what needs the slots is asked at
+ * their boundary and answered later. Owns the server. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/limits.h"
+#include "control/server.h"
+#include "host/host.h"
+
+enum { LOG_MOST = LOG_RECORDS };
+
+/* ---- status ---- */
+
+typedef struct StatusAnswer {
+    Host *host;
+    Request *request;
+    int count;
+    struct keel_slot_status slots[];
+} StatusAnswer;
+
+static json_t *hex(uint64_t value)
+{
+    return json_sprintf("0x%llx", (unsigned long long)value);
+}
+
+static json_t *slot_json(int number, const struct keel_slot_status *s)
+{
+    static const char *const phases[] = {"waiting", "running", "probation", "stopped"};
+    static const char *const tiers[] = {"auto", "track", "copy", "off"};
+    return json_pack(
+        "{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:o, s:{s:s, s:s, s:I, s:I, s:I}, s:s, s:i, s:I, s:I, "
+        "s:I, "
+        "s:I, s:I, s:I, s:I, s:f, s:s}",
+        "slot", number, "name", s->name, "path", s->path, "version", s->version, "generation",
+        (json_int_t)s->generation, "build_id", s->build_id, "hash", s->hash, "load_address",
+        hex(s->load_address), "state", "tier", tiers[s->state_tier & 3], "tier_reason",
+        s->tier_reason, "used_bytes", (json_int_t)s->state_bytes, "live_objects",
+        (json_int_t)s->state_objects, "dirty_pages_last", (json_int_t)s->state_dirty_pages, "phase",
+        phases[s->phase & 3], "probation_left", (int)s->probation_left, "frames",
+        (json_int_t)s->frames, "faults", (json_int_t)s->faults, "undone", (json_int_t)s->undone,
+        "set_aside", (json_int_t)s->inputs_set_aside, "swaps", (json_int_t)s->swaps, "refused",
+        (json_int_t)s->refused, "rolled_back", (json_int_t)s->rolled_back, "pause_us",
+        (double)s->pause_ns / 1e3, "last", s->last);
+}
+
+static json_t *host_json(const Host *host, uint64_t frames)
+{
+    double uptime = (double)(clock_now_ns() - host->opened_ns) / 1e9;
+    return json_pack("{s:i, s:s, s:s, s:f, s:I, s:f, s:b}", "pid", (int)getpid(), "version",
+                     KEEL_VERSION, "abi", "1.0", "uptime_s", uptime, "frames", (json_int_t)frames,
+                     "fps", uptime > 0 ? (double)frames / uptime : 0.0, "paused",
+                     (int)atomic_load(&host->paused));
+}
+
+static void status_reply(void *user)
+{
+    StatusAnswer *answer = user;
+    json_t *slots = json_array();
+    for (int i = 0; i < answer->count; i++)
+        json_array_append_new(slots, slot_json(i, &answer->slots[i]));
+    request_reply(answer->request, json_pack("{s:o, s:o, s:o}", "host",
+                                             host_json(answer->host, answer->host->frames), "slots",
+                                             slots, "limits", limits_json()));
+    free(answer);
+}
+
+static void status_at_boundary(void *user)
+{
+    StatusAnswer *answer = user;
+    for (int i = 0; i < answer->count; i++)
+        host_fill_status(answer->host->slots[i], &answer->slots[i]);
+    loop_post(answer->host->loop, status_reply, answer);
+}
+
+static void run_status(Request *request, void *user)
+{
+    Host *host = user;
+    int count = atomic_load(&host->slot_count);
+    StatusAnswer *answer = calloc(1, sizeof *answer + (size_t)count * sizeof answer->slots[0]);
+    if (!answer) {
+        request_fail(request, KEEL_ENOMEM, "no memory for the answer");
+        return;
+    }
+    answer->host = host;
+    answer->request = request;
+    answer->count = count;
+    boundary_post(&host->boundary, status_at_boundary, answer);
+}
+
+/* ---- swap and rollback ---- */
+
+static void swap_over(Group *group, const Error *err, void *user)
+{
+    Request *request = user;
+    if (err->code) {
+        request_fail(request, err->code, "%s", err->text);
+        return;
+    }
+    json_t *slots = json_array();
+    for (uint32_t i = 0; group && i < group->count; i++) {
+        const Attempt *attempt = &group->attempts[i];
+        json_array_append_new(
+            slots,
+            json_pack("{s:s, s:I, s:I, s:f, s:s}", "name", attempt->slot->name, "from",
+                      (json_int_t)attempt->expected, "generation", (json_int_t)attempt->number,
+                      "pause_us", (double)group->pause_ns / 1e3, "text", attempt->slot->last));
+    }
+    request_reply(request, json_pack("{s:o}", "slots", slots));
+}
+
+/* The slot that a request names, or the only one. Fails the request otherwise. */
+static Slot *named(Host *host, Request *request, const char *name)
+{
+    Slot *slot = host_find_slot(host, name);
+    if (slot)
+        return slot;
+    Buf names = {0};
+    for (int i = 0; i < atomic_load(&host->slot_count); i++)
+        buf_printf(&names, "%s%s", i ? ", " : "", host->slots[i]->name);
+    if (name && *name)
+        request_fail(request, KEEL_ENOTFOUND, "no slot is called %s: there is %s", name,
+                     names.bytes ? buf_text(&names) : "none");
+    else
+        request_fail(request, KEEL_EINVAL, "which slot? there is %s",
+                     names.bytes ? buf_text(&names) : "none");
+    buf_done(&names);
+    return NULL;
+}
+
+static void run_swap(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *args = request_args(request);
+    const json_t *list = json_object_get(args, "slots");
+    const char *file = json_string_value(json_object_get(args, "file"));
+    uint32_t flags = (json_is_true(json_object_get(args, "retry")) ? SWAP_RETRY : 0u) |
+                     (json_is_true(json_object_get(args, "same")) ? SWAP_SAME : 0u);
+    Slot *slots[GROUP_SLOTS];
+    const char *paths[GROUP_SLOTS] = {0};
+    size_t count = list ? json_array_size(list) : 0;
+    if (list && !json_is_array(list)) {
+        request_fail(request, KEEL_EINVAL, "slots must be a list of names");
+        return;
+    }
+    if (count > GROUP_SLOTS) {
+        request_fail(request, KEEL_ELIMIT, "one swap takes at most %d slots", GROUP_SLOTS);
+        return;
+    }
+    if (!count) {
+        if (!(slots[0] = named(host, request, NULL)))
+            return;
+        count = 1;
+    } else {
+        for (size_t i = 0; i < count; i++) {
+            const char *name = json_string_value(json_array_get(list, i));
+            if (!(slots[i] = named(host, request, name ? name : "?")))
+                return;
+        }
+    }
+    if (file && count > 1) {
+        request_fail(request, KEEL_EINVAL, "a file can be given for one slot only");
+        return;
+    }
+    paths[0] = file;
+    Error err = {0};
+    if (host_swap_begin(host, slots, paths, NULL, (uint32_t)count, flags, swap_over, request, &err))
+        request_fail(request, err.code, "%s", err.text);
+}
+
+static void run_rollback(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *args = request_args(request);
+    const char *state = json_string_value(json_object_get(args, "state"));
+    if (state && strcmp(state, "now") && strcmp(state, "before")) {
+        request_fail(request, KEEL_EINVAL, "state is \"now\" or \"before\", not \"%.40s\"", state);
+        return;
+    }
+    Slot *slot = named(host, request, json_string_value(json_object_get(args, "slot")));
+    if (!slot)
+        return;
+    Error err = {0};
+    if (host_rollback_begin(host, slot, state && !strcmp(state, "before"), swap_over, request,
+                            &err))
+        request_fail(request, err.code, "%s", err.text);
+}
+
+/* ---- the rest ---- */
+
+static void run_pause(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *on = json_object_get(request_args(request), "on");
+    uint32_t paused = json_is_boolean(on) ? (uint32_t)json_is_true(on) : 1;
+    keel_host_pause(host, paused);
+    request_reply(request, json_pack("{s:b}", "paused", (int)paused));
+}
+
+static void run_log(Request *request, void *user)
+{
+    (void)user;
+    const json_t *args = request_args(request);
+    json_int_t count = json_integer_value(json_object_get(args, "count"));
+    json_int_t after = json_integer_value(json_object_get(args, "after"));
+    if (count <= 0 || count > LOG_MOST)
+        count = LOG_MOST;
+    uint64_t newest = log_newest(), from = after > 0 ? (uint64_t)after : 0;
+    if (newest > (uint64_t)count && from < newest - (uint64_t)count)
+        from = newest - (uint64_t)count;
+    LogRecord *records = calloc((size_t)count, sizeof *records);
+    if (!records) {
+        request_fail(request, KEEL_ENOMEM, "no memory for the answer");
+        return;
+    }
+    int n = log_read(from, records, (int)count);
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++)
+        json_array_append_new(
+            list, json_pack("{s:I, s:f, s:s, s:s, s:s%}", "seq", (json_int_t)records[i].seq, "time",
+                            (double)records[i].wall_ns / 1e9, "level",
+                            log_level_name(records[i].level), "room", records[i].room, "text",
+                            records[i].text, strnlen(records[i].text, LOG_TEXT_BYTES)));
+    free(records);
+    request_reply(request, json_pack("{s:o, s:I}", "records", list, "newest", (json_int_t)newest));
+}
+
+static void run_quit(Request *request, void *user)
+{
+    Host *host = user;
+    atomic_store(&host->quit, 1);
+    boundary_wake(&host->boundary);
+    request_reply(request, json_object());
+}
+
+static const Command commands[] = {
+    {"status", "what runs: slots, generations, state, limits", run_status},
+    {"swap", "look at the files now and swap: {slots: [names], file, retry, same}", run_swap},
+    {"rollback", "back to the generation before: {slot, state: now|before}", run_rollback},
+    {"pause", "stand still or go on: {on: true|false}", run_pause},
+    {"log", "the last records: {count, after}", run_log},
+    {"quit", "end the host", run_quit},
+    {NULL, NULL, NULL}};
+
+static void close_server(void *server)
+{
+    server_free(server);
+}
+
+int keel_host_serve(keel_host *host, const char *name)
+{
+    Error err = {0};
+    Server *server;
+    if (host->control)
+        return host_failed(&(Error){KEEL_EBUSY, "this host has its control socket already"});
+    if (server_new(host->loop, name, commands, host, &server, &err))
+        return host_failed(&err);
+    log_info("control", "keel ctl --socket %s", server_path(server));
+    host->control = server;
+    host->control_close = close_server;
+    return KEEL_OK;
+}
