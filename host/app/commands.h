@@ -1,0 +1,11 @@
+/* The commands of the program `keel`: each parses its own arguments and returns the exit status.
+ * Statuses: 0 good, 1 the answer is no, 2 could not be done or was asked wrongly. */
+#ifndef APP_COMMANDS_H
+#define APP_COMMANDS_H
+
+int app_run(int argc, char **argv);
+int app_inspect(int argc, char **argv);
+int app_ctl(int argc, char **argv);
+int app_smoke(int argc, char **argv);
+
+#endif

@@ -1,0 +1,46 @@
+/* The program `keel`: finds the command and hands over. */
+#include <stdio.h>
+#include <string.h>
+
+#include "app/commands.h"
+
+static const struct {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"run", "run modules and swap them when they are rebuilt", app_run},
+    {"inspect", "say what is known of an image, without running it", app_inspect},
+    {"ctl", "ask and steer a running host", app_ctl},
+    {"smoke", "may NEW.so replace OLD.so in a running process?", app_smoke},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void usage(FILE *to)
+{
+    fputs("usage: keel COMMAND [ARGUMENTS]\n\n", to);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+    fputs("\n`keel COMMAND --help` tells more, with an example; `keel --version` tells the "
+          "versions.\n",
+          to);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(name, commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
+    if (!strcmp(name, "--version")) {
+        printf("keel %s, ABI 1.0\n", KEEL_VERSION);
+        return 0;
+    }
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        usage(stdout);
+        return 0;
+    }
+    if (*name)
+        fprintf(stderr, "keel: there is no command \"%s\"\n\n", name);
+    usage(stderr);
+    return 2;
+}

@@ -1,0 +1,73 @@
+/* Prints log lines: text on stderr, JSON on stdout. Owns nothing. */
+#include "app/say.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Control characters that a module could smuggle into a terminal become '?'. */
+static void tame(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++)
+        if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
+            *c = '?';
+}
+
+static void put(int fd, const char *text, size_t bytes)
+{
+    while (bytes) {
+        ssize_t n = write(fd, text, bytes);
+        if (n <= 0)
+            return; /* nobody reads: the ring still has it */
+        text += n;
+        bytes -= (size_t)n;
+    }
+}
+
+static void json_line(int64_t wall_ns, uint32_t level, const char *room, const char *text)
+{
+    json_t *line = json_pack("{s:f, s:s, s:s, s:s}", "time", (double)wall_ns / 1e9, "level",
+                             log_level_name(level), "room", room, "text", text);
+    char *dumped = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    if (dumped) {
+        size_t bytes = strlen(dumped);
+        dumped[bytes] = '\n'; /* in place of the NUL: one write a line */
+        put(STDOUT_FILENO, dumped, bytes + 1);
+        free(dumped);
+    }
+    json_decref(line);
+}
+
+void say_line(const Say *say, uint32_t level, const char *room, const char *text)
+{
+    static const char *const marks[] = {" ", " ", "!", "X"};
+    if (level == LOG_DEBUG && !say->verbose)
+        return;
+    int64_t wall = clock_wall_ns();
+    if (say->json) {
+        json_line(wall, level, room, text);
+        return;
+    }
+    char buffer[1400];
+    time_t seconds = (time_t)(wall / 1000000000);
+    struct tm local;
+    localtime_r(&seconds, &local);
+    snprintf(buffer, sizeof buffer - 1, "%02d:%02d:%02d.%03d %s %-8s %s", local.tm_hour,
+             local.tm_min, local.tm_sec, (int)(wall / 1000000 % 1000), marks[level < 4 ? level : 3],
+             room, text);
+    tame(buffer);
+    size_t n = strlen(buffer);
+    buffer[n] = '\n';
+    put(STDERR_FILENO, buffer, n + 1);
+}
+
+void say_log(uint32_t level, const char *room, const char *text, void *user)
+{
+    say_line(user, level, room, text);
+}
