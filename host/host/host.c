@@ -45,7 +45,6 @@ static int offers(const char *service)
 
 static int worker_begin(void)
 {
-    loader_thread_known();
     return guard_thread_begin(NULL);
 }
 
@@ -228,7 +227,6 @@ static void bind_frame_thread(Host *host)
         return;
     host->begun = 1;
     atomic_store(&host->frame_thread, gettid());
-    loader_thread_known();
     guard_thread_begin(NULL);
 }
 
