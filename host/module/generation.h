@@ -1,8 +1,8 @@
 /* One loaded version of a module in one slot: the image mapped, proven, warmed, and later retired.
  *
- * A Generation is made on the loader thread and handed to the frame thread; it goes back to the loader thread to be closed.
- * It owns its reference to the image, its staged name and the dlopen handle. The only pointer into the module
- * that anybody keeps is `table`. */
+ * A Generation is made on the loader thread and handed to the frame thread; it goes back to the
+ * loader thread to be closed. It owns its reference to the image, its staged name and the dlopen
+ * handle. The only pointer into the module that anybody keeps is `table`. */
 #ifndef MODULE_GENERATION_H
 #define MODULE_GENERATION_H
 
@@ -14,19 +14,34 @@
 #include "image/image.h"
 #include "state/state.h"
 
-typedef struct Generation {
-    uint64_t number;  /* from 1, unique in the process; also its owner number for the guard */
-    Image *image;
-    char *staged;     /* the name that dlopen was given */
+enum { GENERATION_STATICS = 16 }; /* as many as state_set_statics takes */
+
+typedef struct Generation Generation;
+struct Generation {
+    uint64_t number; /* from 1, unique in the process; also its owner number for the guard */
+    Image *image;    /* of the same bytes as the one given; another when that one was in use */
+    char *staged;    /* the name that dlopen was given */
     void *handle;
     const struct keel_module *table;
     uintptr_t load_first, load_last; /* [first, last) where it is mapped */
+    uintptr_t load_bias;             /* added to the file's own addresses */
     int static_count;                /* writable data that frames change (RELRO left out) */
-    StateSpan statics[16];
-    _Atomic uint32_t inside;         /* host threads that are in its code now */
+    StateSpan statics[GENERATION_STATICS];
+    _Atomic uint32_t inside; /* host threads that are in its code now */
     int64_t loaded_ns, retired_ns;
-    int nodelete;                    /* can't be unmapped, and why */
+    int nodelete; /* can't be unmapped, and why */
     char stays[200];
-} Generation;
+
+    /* The loader's own. */
+    Generation *next;
+    int retiring, ended, attempts, stuck;
+    int64_t retry_ns;
+};
+
+/* The next number; never the same twice in a process. [any] */
+uint64_t generation_next_number(void);
+
+/* Frees what it owns besides the mapping and the staged name; NULL and half-made ones are fine. */
+void generation_free(Generation *generation);
 
 #endif
