@@ -1,9 +1,11 @@
-/* The host's side of the trial: a warm helper program that tries candidates in a process of its own.
+/* The host's side of the trial: a warm helper program that tries candidates in a process of its
+ * own.
  *
- * The helper (keel-trial, exec'd, never a fork of the host) forks a child a candidate. The child has no descriptors, no
- * network, no writable files (seccomp), 250 ms and 512 MiB by default; it loads the image at its staged name,
- * adopts the pinned state and runs frames on the last inputs. When the helper dies it is started again. All calls on the
- * engine thread's loop; results come there. */
+ * The helper (keel-trial, exec'd, never a fork of the host) forks a child a candidate. The child
+ * has no descriptors, no network, no writable files (seccomp), 250 ms and 512 MiB by default; it
+ * loads the image at its staged name, adopts the pinned state and runs frames on the last inputs.
+ * When the helper dies it is started again. All calls on the engine thread's loop; results come
+ * there. */
 #ifndef MODULE_TRIAL_H
 #define MODULE_TRIAL_H
 
@@ -41,26 +43,26 @@ typedef struct TrialFrame {
 typedef struct TrialRequest {
     Image *image;
     const char *staged;
-    StateView view;      /* TRIAL_KEEP */
+    StateView view; /* TRIAL_KEEP */
     TrialState how;
-    const void *inputs;  /* encoded by host/inputs; opaque here */
+    const void *inputs; /* encoded by host/inputs; opaque here */
     size_t inputs_bytes;
-    const void *saved;   /* TRIAL_HOOKS: what save wrote */
+    const void *saved; /* TRIAL_HOOKS: what save wrote */
     size_t saved_bytes;
     uint32_t saved_version;
-    uint32_t frames;     /* how many to run */
-    int64_t time_limit_ns; /* 0: 250 ms */
+    uint32_t frames;             /* how many to run */
+    int64_t time_limit_ns;       /* 0: 250 ms */
     uint64_t memory_limit_bytes; /* 0: 512 MiB */
 } TrialRequest;
 
 typedef struct TrialResult {
     TrialVerdict verdict;
-    char phase[16];       /* "inspect", "load", "start", "restore", "frame" … where it ended */
-    char text[512];       /* one sentence; "" for pass */
-    int types_changed;    /* keel_state wanted another type: hooks are needed */
+    char phase[16];    /* "inspect", "load", "start", "restore", "frame" … where it ended */
+    char text[512];    /* one sentence; "" for pass */
+    int types_changed; /* keel_state wanted another type: hooks are needed */
     uint32_t frames_run;
-    int64_t run_ns;       /* what the child took */
-    Fault fault;          /* kind FAULT_NONE when there was none */
+    int64_t run_ns; /* what the child took */
+    Fault fault;    /* kind FAULT_NONE when there was none */
     Inspection inspection;
 } TrialResult;
 

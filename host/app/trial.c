@@ -1,0 +1,318 @@
+/* keel-trial: tries one candidate after the other, each in a child of its own, for the host at the
+ * other end of descriptor 3. Started by the host; stays warm; ends when the host does.
+ *
+ * Owns the children and their time and memory. Runs nothing of a module itself. One thread. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "app/trial_child.h"
+#include "base/clock.h"
+
+enum { OUTPUT_BYTES = 65536, LOOK_EVERY_MS = 2 };
+
+static TrialShared *shared;
+
+/* ---- sentences ---- */
+
+static void say(TrialResult *result, TrialVerdict verdict, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void say(TrialResult *result, TrialVerdict verdict, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(result->text, sizeof result->text, format, args);
+    va_end(args);
+    result->verdict = verdict;
+}
+
+/* What the module was doing, as the subject of a sentence. */
+static const char *actor(const TrialResult *result, char *room, size_t bytes)
+{
+    if (strcmp(result->phase, "load") == 0)
+        snprintf(room, bytes, "its constructor");
+    else if (strcmp(result->phase, "frame") == 0)
+        snprintf(room, bytes, "its frame %u", result->frames_run + 1);
+    else
+        snprintf(room, bytes, "its %s", result->phase);
+    return room;
+}
+
+static const char *exit_name(int signal_number)
+{
+    const char *name = sigabbrev_np(signal_number);
+    return name ? name : "?";
+}
+
+/* The last line that the module printed, to go with a failure. */
+static void add_last_line(TrialResult *result, int output)
+{
+    char text[200];
+    off_t at = lseek(output, 0, SEEK_CUR);
+    size_t used = strlen(result->text);
+    if (at <= 0 || used + 20 >= sizeof result->text)
+        return;
+    off_t from = at > (off_t)sizeof text - 1 ? at - (off_t)sizeof text + 1 : 0;
+    ssize_t n = pread(output, text, (size_t)(at - from), from);
+    while (n > 0 && (text[n - 1] == '\n' || !text[n - 1]))
+        n--;
+    if (n <= 0)
+        return;
+    text[n] = 0;
+    char *line = strrchr(text, '\n');
+    line = line ? line + 1 : text;
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = ' ';
+    snprintf(result->text + used, sizeof result->text - used, "; it printed: %.180s", line);
+}
+
+typedef struct Ending {
+    int status; /* of waitid */
+    int by_signal;
+    int out_of_time, out_of_memory;
+} Ending;
+
+static void judge_fault(TrialResult *result, const Fault *fault)
+{
+    char who[40];
+    result->fault = *fault;
+    if (shared->host_pointer) {
+        say(result, TRIAL_INCONCLUSIVE,
+            "%s followed a pointer to the host's memory (%#lx), which the trial doesn't have: keep "
+            "such data in the state",
+            actor(result, who, sizeof who), (unsigned long)fault->address);
+        return;
+    }
+    if (shared->kind == FAULT_TYPES)
+        result->types_changed = 1;
+    if (shared->kind == FAULT_TYPES || shared->kind == FAULT_ERROR)
+        say(result, TRIAL_FAIL, "%.500s", result->text[0] ? result->text : fault->text);
+    else if (shared->stray)
+        say(result, TRIAL_FAIL, "a thread that it started crashed: %.240s", fault->text);
+    else
+        say(result, TRIAL_FAIL, "%s crashed: %.240s", actor(result, who, sizeof who), fault->text);
+}
+
+static void judge(const TrialWireRequest *r, const Ending *ending, TrialResult *result)
+{
+    char who[40], name[40];
+    result->inspection = shared->inspection;
+    result->frames_run = shared->replay.frames_run;
+    result->types_changed = shared->replay.types_changed != 0;
+    const char *phase = shared->replaying ? shared->replay.phase : shared->phase;
+    snprintf(result->phase, sizeof result->phase, "%.15s", phase);
+    const char *limit_cure = strcmp(phase, "load") == 0 ? ": constructors must end at once" : "";
+    actor(result, who, sizeof who);
+    if (shared->trapped && strcmp(result->phase, "load") == 0) {
+        say(result, TRIAL_FAIL,
+            "its constructor called %s(): constructors may not act on the world",
+            trial_sandbox_name(shared->trap_number, name, sizeof name));
+    } else if (shared->trapped) {
+        say(result, TRIAL_INCONCLUSIVE,
+            "%s called %s(), which acts on the world: the trial can't allow it", who,
+            trial_sandbox_name(shared->trap_number, name, sizeof name));
+    } else if (ending->out_of_memory) {
+        say(result, TRIAL_FAIL, "%s took more than the %llu MiB of memory that a trial may", who,
+            (unsigned long long)(r->memory_limit_bytes >> 20));
+    } else if (ending->out_of_time) {
+        say(result, TRIAL_FAIL, "it did not finish in %lld ms: it was in %s%s",
+            (long long)(r->time_limit_ns / 1000000), who, limit_cure);
+    } else if (shared->finished && shared->load_code) {
+        shared->load_text[sizeof shared->load_text - 1] = 0;
+        TrialVerdict verdict = strcmp(phase, "state") == 0 ? TRIAL_UNAVAILABLE : TRIAL_FAIL;
+        say(result, verdict, "%.500s", shared->load_text);
+    } else if (shared->finished && shared->kind == FAULT_NONE) {
+        say(result, TRIAL_PASS, "%s", "");
+    } else if (shared->finished) {
+        snprintf(result->text, sizeof result->text, "%.500s", shared->replay.text);
+        judge_fault(result, shared->replaying ? &shared->replay.fault : &shared->fault);
+    } else if (ending->by_signal) {
+        say(result, TRIAL_FAIL, "%s ended the process by SIG%s", who, exit_name(ending->status));
+    } else {
+        say(result, TRIAL_FAIL, "%s called exit(%d): a module must not end its host", who,
+            ending->status);
+    }
+}
+
+/* ---- one candidate ---- */
+
+static uint64_t resident_bytes(int statm)
+{
+    char text[128];
+    unsigned long long all, resident;
+    ssize_t n = statm < 0 ? -1 : pread(statm, text, sizeof text - 1, 0);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    if (sscanf(text, "%llu %llu", &all, &resident) != 2)
+        return 0;
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void watch(const TrialWireRequest *r, pid_t pid, int pidfd, Ending *ret)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    int statm = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t limit = r->memory_limit_bytes + r->view_bytes + resident_bytes(statm);
+    int64_t until = clock_now_ns() + r->time_limit_ns;
+    for (;;) {
+        struct pollfd wait = {.fd = pidfd, .events = POLLIN};
+        siginfo_t ended = {0};
+        if (poll(&wait, 1, LOOK_EVERY_MS) == 1)
+            break;
+        if (pidfd < 0 && !waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) &&
+            ended.si_pid == pid)
+            break; /* Linux before 5.3 */
+        ret->out_of_time = clock_now_ns() >= until;
+        ret->out_of_memory = resident_bytes(statm) > limit;
+        if (ret->out_of_time || ret->out_of_memory) {
+            kill(pid, SIGKILL);
+            break;
+        }
+    }
+    if (statm >= 0)
+        close(statm);
+    siginfo_t info = {0};
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED) && errno == EINTR)
+        ;
+    ret->by_signal = info.si_code != CLD_EXITED;
+    ret->status = info.si_status;
+    /* It may have ended by itself in the moment between. */
+    if (shared->finished)
+        ret->out_of_time = ret->out_of_memory = 0;
+}
+
+static int open_output(void)
+{
+    int fd = memfd_create("keel-trial-output", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd >= 0 && (ftruncate(fd, OUTPUT_BYTES) || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW))) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void try_candidate(const TrialWireRequest *r, const int *fds, TrialResult *result)
+{
+    TrialChild child = {
+        .request = r, .output = open_output(), .helper = getpid(), .shared = shared};
+    int64_t began = clock_now_ns();
+    memcpy(child.fds, fds, sizeof child.fds);
+    memset(shared, 0, sizeof *shared);
+    snprintf(result->phase, sizeof result->phase, "helper");
+    pid_t pid = child.output < 0 ? -1 : fork();
+    if (pid == 0)
+        trial_child_run(&child);
+    if (pid < 0) {
+        say(result, TRIAL_UNAVAILABLE, "the trial helper can't start a child: %s", strerror(errno));
+    } else {
+        Ending ending = {0};
+        int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        watch(r, pid, pidfd, &ending);
+        if (pidfd >= 0)
+            close(pidfd);
+        judge(r, &ending, result);
+        if (result->verdict == TRIAL_FAIL)
+            add_last_line(result, child.output);
+    }
+    if (child.output >= 0)
+        close(child.output);
+    result->run_ns = clock_now_ns() - began;
+}
+
+/* ---- the conversation ---- */
+
+static int is_good(const TrialWireRequest *r, int fd_count)
+{
+    return r->magic == TRIAL_WIRE_MAGIC && r->version == TRIAL_WIRE_VERSION &&
+           r->fd_count == (uint32_t)fd_count && r->view_fds <= STATE_VIEW_FDS &&
+           r->fd_count == 2 + r->view_fds && r->how <= TRIAL_HOOKS && r->time_limit_ns > 0 &&
+           memchr(r->path, 0, sizeof r->path) && memchr(r->staged, 0, sizeof r->staged);
+}
+
+/* 1: one request, 0: the host is gone. */
+static int read_request(TrialWireRequest *r, int *fds, int *ret_fd_count)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(TRIAL_WIRE_FDS * sizeof(int))];
+    } control;
+    struct iovec part = {.iov_base = r, .iov_len = sizeof *r};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = sizeof control.room};
+    ssize_t n;
+    do
+        n = recvmsg(TRIAL_WIRE_FD, &message, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    *ret_fd_count = 0;
+    if (n <= 0)
+        return 0;
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS) {
+        size_t bytes = head->cmsg_len - CMSG_LEN(0);
+        *ret_fd_count = (int)(bytes / sizeof(int));
+        memcpy(fds, CMSG_DATA(head), (size_t)*ret_fd_count * sizeof(int));
+    }
+    if (n != (ssize_t)sizeof *r || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+        r->magic = 0;
+    return 1;
+}
+
+int main(void)
+{
+    static TrialWireRequest request;
+    static TrialWireResult answer;
+    int type = 0;
+    socklen_t bytes = sizeof type;
+    if (getsockopt(TRIAL_WIRE_FD, SOL_SOCKET, SO_TYPE, &type, &bytes) || type != SOCK_SEQPACKET) {
+        fprintf(stderr, "keel-trial is started by a Keel host, not by hand: it tries modules in a "
+                        "process of their own\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        fprintf(stderr, "keel-trial: no memory\n");
+        return 2;
+    }
+    state_space_init(NULL); /* children inherit the reservation; without it each makes its own */
+    for (;;) {
+        int fds[TRIAL_WIRE_FDS], fd_count;
+        if (!read_request(&request, fds, &fd_count))
+            return 0;
+        memset(&answer, 0, sizeof answer);
+        answer.magic = TRIAL_WIRE_MAGIC;
+        answer.version = TRIAL_WIRE_VERSION;
+        answer.id = request.id;
+        if (is_good(&request, fd_count)) {
+            try_candidate(&request, fds, &answer.result);
+        } else {
+            snprintf(answer.result.phase, sizeof answer.result.phase, "helper");
+            say(&answer.result, TRIAL_UNAVAILABLE,
+                "the trial helper is of another build than the host: install both from one");
+        }
+        for (int i = 0; i < fd_count; i++)
+            close(fds[i]);
+        ssize_t n;
+        do
+            n = send(TRIAL_WIRE_FD, &answer, sizeof answer, MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+            return 0;
+    }
+}

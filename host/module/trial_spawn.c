@@ -1,0 +1,114 @@
+/* Starts the helper program by posix_spawn: never a fork of the host, whose threads and mappings
+ * are of no use to it. Owns nothing. The loop's thread. */
+#include "module/trial_spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "module/trial_wire.h"
+
+#ifndef KEEL_LIBEXEC_DIR
+#define KEEL_LIBEXEC_DIR "/usr/local/libexec/keel"
+#endif
+
+extern char **environ;
+
+static int usable(const char *folder, const char *below, char *path, size_t room)
+{
+    int n = snprintf(path, room, "%s%s", folder, below);
+    return n > 0 && (size_t)n < room && access(path, X_OK) == 0;
+}
+
+int trial_find(const char *program, char **ret, Error *err)
+{
+    char path[4200], here[4000];
+    const char *named = program ? program : getenv("KEEL_TRIAL");
+    int found = 0;
+    if (named && *named) {
+        found = usable(named, "", path, sizeof path);
+        if (!found)
+            return err_errno(err, KEEL_ENOTFOUND, errno,
+                             "the trial helper %s can't be executed; name keel-trial in "
+                             "$KEEL_TRIAL or unset it",
+                             named);
+    } else {
+        ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
+        here[n > 0 ? n : 0] = 0;
+        char *slash = strrchr(here, '/');
+        if (slash) {
+            *slash = 0;
+            found = usable(here, "/keel-trial", path, sizeof path) ||
+                    usable(here, "/../libexec/keel/keel-trial", path, sizeof path);
+        }
+        if (!found)
+            found = usable(KEEL_LIBEXEC_DIR, "/keel-trial", path, sizeof path);
+        if (!found)
+            return err_set(err, KEEL_ENOTFOUND,
+                           "the trial helper keel-trial is neither beside this program nor in "
+                           "%s: install it there or name it in $KEEL_TRIAL",
+                           KEEL_LIBEXEC_DIR);
+    }
+    *ret = strdup(path);
+    return *ret ? KEEL_OK : err_set(err, KEEL_ENOMEM, "no memory for a path");
+}
+
+static int spawn(const char *program, int theirs, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none, usual;
+    char *const args[] = {"keel-trial", NULL};
+    sigemptyset(&none);
+    sigfillset(&usual);
+    sigdelset(&usual, SIGKILL);
+    sigdelset(&usual, SIGSTOP);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &usual);
+    /* Its own process group: a terminal's interrupt is the host's business. */
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                        POSIX_SPAWN_SETPGROUP);
+    /* First, since the socket may have any number; equal ones only lose their close-on-exec. */
+    int number = posix_spawn_file_actions_adddup2(&actions, theirs, TRIAL_WIRE_FD);
+    if (!number)
+        number = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (!number)
+        number = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    if (!number)
+        number = posix_spawn_file_actions_addclosefrom_np(&actions, TRIAL_WIRE_FD + 1);
+    if (!number)
+        number = posix_spawn(ret_pid, program, &actions, &attr, args, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    return number;
+}
+
+int trial_spawn(const char *program, pid_t *ret_pid, int *ret_fd, Error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+        return err_errno(err, KEEL_EIO, errno, "no socket pair for the trial helper");
+    int number = 0;
+    int bytes = 1 << 20;
+    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    if (fcntl(pair[0], F_SETFL, O_NONBLOCK))
+        number = errno;
+    if (!number)
+        number = spawn(program, pair[1], ret_pid);
+    close(pair[1]);
+    if (number) {
+        close(pair[0]);
+        return err_errno(err, KEEL_EIO, number, "the trial helper %s can't be started", program);
+    }
+    *ret_fd = pair[0];
+    return KEEL_OK;
+}

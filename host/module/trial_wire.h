@@ -1,0 +1,55 @@
+/* What the host and keel-trial say to each other over their SOCK_SEQPACKET pair. Both come from one
+ * build; `version` refuses a helper of another one. */
+#ifndef MODULE_TRIAL_WIRE_H
+#define MODULE_TRIAL_WIRE_H
+
+#include <stdint.h>
+
+#include "module/trial.h"
+
+#define TRIAL_WIRE_MAGIC UINT64_C(0x3174736c65656b00)
+
+enum {
+    TRIAL_WIRE_FD = 3, /* the helper's end */
+    TRIAL_WIRE_PATH_BYTES = 4096,
+    TRIAL_WIRE_FDS = 2 + STATE_VIEW_FDS /* image, payload, the view's */
+};
+
+/* Addresses that the host has mapped, its arenas left out. */
+typedef struct TrialRange {
+    uint64_t first, last;
+} TrialRange;
+
+/* The payload's parts follow each other in this order: ranges, inputs, saved; each begins at a
+ * multiple of 16. */
+typedef struct TrialWireRequest {
+    uint64_t magic;
+    uint32_t version, fd_count;
+    uint64_t id;
+    uint64_t image_bytes;
+    Hash hash;
+    uint64_t range_count, inputs_bytes, saved_bytes;
+    uint32_t how, frames, saved_version, view_fds;
+    int64_t time_limit_ns;
+    uint64_t memory_limit_bytes, view_bytes;
+    uint8_t view_plain[STATE_VIEW_BYTES];
+    char path[TRIAL_WIRE_PATH_BYTES];   /* where the image came from, for sentences */
+    char staged[TRIAL_WIRE_PATH_BYTES]; /* "": by the descriptor */
+} TrialWireRequest;
+
+typedef struct TrialWireResult {
+    uint64_t magic;
+    uint32_t version, reserved;
+    uint64_t id;
+    TrialResult result;
+} TrialWireResult;
+
+#define TRIAL_WIRE_VERSION \
+    ((uint32_t)(sizeof(TrialWireRequest) * 31 + sizeof(TrialWireResult) + 1000003 * KEEL_ABI))
+
+static inline uint64_t trial_wire_round(uint64_t bytes)
+{
+    return (bytes + 15) & ~UINT64_C(15);
+}
+
+#endif
