@@ -1,0 +1,330 @@
+/* What the files of this room share. Nobody outside includes it.
+ *
+ * A slot has three kinds of memory:
+ *   arena   the memfd that the module writes. Its first pages hold the allocator's own records, so
+ * that an undo takes them back too: ArenaHead, then one PageInfo a data page, then (from
+ * data_first) the data pages. store   the checkpoint: a second memfd with a head, the dirty list, a
+ * staging area for statics, and the base: one page for every page of the arena and of the statics
+ * ("id" numbers both: arena offset / 4096, then arena_pages + n for the n-th page of the statics).
+ *   pool    a third memfd, used only while there are pins: pages of the checkpoint that could not
+ * be written to their place in the base because a pin still needs what is there. */
+#ifndef STATE_INTERNAL_H
+#define STATE_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "state/state.h"
+
+enum {
+    PAGE_BYTES = 4096,
+    STATE_STATICS_MAX = 16,
+    HEAP_CLASSES = 27,
+    HEAP_BINS = 128,
+    SMALL_MAX = 4096, /* the largest slot, its head included */
+    HEAD_BYTES = 16,
+    STATIC_PAGES_MAX = 65536 /* 256 MiB of writable data in one image */
+};
+
+/* ---- in the arena ---- */
+
+#define ARENA_MAGIC UINT64_C(0x6b65656c61726e31) /* "keelarn1" */
+
+typedef enum PageKind {
+    PAGE_UNUSED,
+    PAGE_FREE,
+    PAGE_SLAB,
+    PAGE_SLAB_INNER,
+    PAGE_LARGE,
+    PAGE_LARGE_INNER
+} PageKind;
+
+/* One a data page. Inside a run only the first page's is filled (slabs: all; large ones: also the
+ * page of the object's start; free runs: also the last), all others are zero, so that any address
+ * can be judged. */
+typedef struct PageInfo {
+    uint8_t kind;
+    uint8_t class_index;    /* PAGE_SLAB */
+    uint16_t live;          /* PAGE_SLAB: objects */
+    uint32_t pages;         /* of the run; first and last page */
+    uint32_t first;         /* …_INNER and last page of a free run: the run's first page */
+    uint32_t next, prev;    /* slabs with room of one class; free runs of one bin. 0: none */
+    uint16_t free_slot;     /* PAGE_SLAB: number + 1 of the first free slot, 0: none */
+    uint16_t fresh;         /* PAGE_SLAB: slots from here on were never used */
+    uint64_t object_offset; /* PAGE_LARGE: of the object from the run's start */
+} PageInfo;
+_Static_assert(sizeof(PageInfo) == 32, "128 records fill a page");
+
+typedef struct ArenaHead {
+    uint64_t magic;
+    uint64_t base;
+    uint32_t data_first; /* page number in the arena of data page 0 */
+    uint32_t data_pages; /* how many there can be */
+    uint32_t top;        /* data pages from here on are unused; data page 0 never is */
+    uint32_t high;       /* data pages from here on are zero */
+    uint64_t live_objects, live_bytes;
+    uint64_t root;       /* address, or 0 */
+    uint64_t types;      /* address of TypeRecord[type_room] */
+    uint64_t type_index; /* address of uint32_t[2 * type_room]: id + 1 */
+    uint32_t type_count, type_room;
+    uint32_t partial[HEAP_CLASSES]; /* slabs with room */
+    uint64_t bin_mask[HEAP_BINS / 64];
+    uint32_t bins[HEAP_BINS]; /* free runs by size */
+} ArenaHead;
+_Static_assert(sizeof(ArenaHead) <= PAGE_BYTES, "the head is one page");
+
+/* Before every object. */
+typedef struct ObjectHead {
+    uint32_t type; /* id, TYPE_OPAQUE, TYPE_INTERNAL */
+    uint16_t mark; /* MARK_… */
+    uint16_t reserved;
+    uint64_t count; /* objects, or bytes of an opaque block; MARK_FREE: next free slot; MARK_SKIP:
+                       distance */
+} ObjectHead;
+_Static_assert(sizeof(ObjectHead) == HEAD_BYTES, "16 bytes, so that 16-byte alignment stays");
+
+enum { MARK_LIVE = 0x51AB, MARK_FREE = 0xDEAD, MARK_SKIP = 0x5C1D };
+enum { TYPE_OPAQUE = 0 };
+#define TYPE_INTERNAL UINT32_MAX
+
+typedef struct TypeRecord {
+    uint64_t hash, bytes;
+    uint64_t text; /* address of "spelling\0file\0" */
+    uint32_t align, spelling_bytes;
+} TypeRecord;
+
+/* ---- in the store ---- */
+
+#define STORE_MAGIC UINT64_C(0x6b65656c73746f31) /* "keelsto1" */
+
+enum { STORE_IDLE = 0, STORE_COPYING = 1 };
+
+typedef struct PageRange {
+    uint32_t first, count;
+} PageRange;
+
+/* First page of the store's memfd; the dirty list follows at list_offset. A kill leaves either
+ * STORE_IDLE, then the base (with the pool's pages over it) is the last boundary, or STORE_COPYING,
+ * then the arena and the staged statics are, and recover_store finishes the copy. */
+typedef struct StoreHead {
+    uint64_t magic;
+    uint64_t arena_base, arena_bytes;
+    uint64_t list_offset, stage_offset, base_offset;
+    uint64_t slots_offset; /* in the pool; at 0 stands uint32_t slot + 1 by id, 0: in the base */
+    uint32_t page_count;   /* ids */
+    uint32_t list_room;
+    uint32_t stage_room; /* staged statics pages: uint32_t ids, then the pages */
+    _Atomic uint32_t phase;
+    uint32_t list_count, stage_count;
+    uint64_t sequence; /* boundaries so far */
+    uint32_t static_pages;
+    uint32_t reserved;
+} StoreHead;
+
+typedef struct PageMeta {
+    uint32_t epoch;  /* the pin epoch in which the current version was written */
+    uint32_t pooled; /* place in Store.pooled, while the current version is in the pool */
+} PageMeta;
+
+/* A version that is no longer current but that a pin needs: pins with epoch in [from, to). */
+typedef struct OldVersion {
+    uint32_t id, slot; /* slot + 1, 0: in the base */
+    uint32_t from, to;
+} OldVersion;
+
+typedef struct Store {
+    int fd, pool_fd;
+    uint8_t *map, *pool;
+    uint64_t map_bytes, pool_bytes;
+    StoreHead *head;
+    PageRange *list;
+    uint32_t *stage_ids;
+    uint8_t *stage_pages;
+    uint8_t *base;
+    uint32_t *slot_of; /* in the pool, by id; NULL until the first pin */
+    uint8_t *slots;    /* in the pool */
+    uint32_t arena_pages, page_count;
+
+    /* Only while there are pins or what they left: */
+    PageMeta *meta;     /* by id */
+    uint8_t *base_busy; /* by id: a pin needs what is in the base */
+    uint32_t epoch;
+    uint32_t *pooled;
+    uint32_t pooled_count, pooled_room;
+    OldVersion *old;
+    uint32_t old_count, old_room, old_cursor;
+    uint32_t *free_slots;
+    uint32_t free_count, free_room, slot_count, slot_limit;
+} Store;
+
+struct Pin {
+    State *state;
+    uint32_t epoch;
+    int place;
+    uint32_t meta_pages, data_last; /* ids [0, meta_pages) and [data_first, data_last) */
+    uint32_t static_pages;
+    int span_count;
+    StateSpan spans[STATE_STATICS_MAX];
+    uint32_t
+        table_count; /* pages that are in the pool: {id, slot + 1} in the pool at table_offset */
+    uint64_t table_offset;
+};
+
+/* The tracking tier's own things; see track.c. */
+typedef struct Track {
+    int uffd, pagemap;
+    void *regions;
+    uint32_t region_room;
+    uint8_t *heat;  /* by arena page: frames in a row that it was dirty; HEAT_HOT and above:
+                       unprotected */
+    PageRange *hot; /* in order */
+    uint32_t hot_count, hot_room, hot_pages;
+    uint32_t fresh_runs;           /* runs of pages that were not hot, in the last frame */
+    uint64_t meta_last, data_last; /* no page from here on was ever protected */
+    int protecting;                /* 0: the arena is so small that it is compared whole */
+} Track;
+
+typedef struct RemoteFree {
+    struct RemoteFree *next;
+    void *block;
+} RemoteFree;
+
+struct State {
+    /* First, so that heap.host leads here. */
+    struct keel_heap heap;
+    State *outer; /* the slot whose call this thread was in before this one's */
+    uint32_t depth;
+
+    uint8_t *base;
+    uint64_t max_bytes, copy_limit;
+    uint32_t data_first, data_pages;
+    int arena_fd;
+    int adopted;
+    uint32_t
+        live_high; /* the highest ArenaHead.high since the last boundary: a module can't lower it */
+
+    StateTier tier;
+    char tier_reason[160];
+    Store store;
+    Track track;
+
+    StateSpan spans[STATE_STATICS_MAX];
+    int span_count;
+    uint32_t static_pages;
+
+    Pin *pins[STATE_PINS];
+    int pin_count;
+
+    void **foreign; /* libc's memory to free when the frame counts */
+    uint32_t foreign_count, foreign_room;
+    _Atomic(RemoteFree *) remote;
+
+    uint64_t commits, dirty_pages_last, commit_ns_last;
+};
+
+static inline ArenaHead *arena_head(const State *state)
+{
+    return (ArenaHead *)state->base;
+}
+
+static inline PageInfo *page_info(const State *state, uint32_t page)
+{
+    return (PageInfo *)(state->base + PAGE_BYTES) + page;
+}
+
+static inline uint8_t *page_address(const State *state, uint32_t page)
+{
+    return state->base + ((uint64_t)state->data_first + page) * PAGE_BYTES;
+}
+
+/* Arena pages that hold records of `top` data pages, the head included. */
+static inline uint32_t meta_pages(uint32_t top)
+{
+    return 1 + (uint32_t)(((uint64_t)top * sizeof(PageInfo) + PAGE_BYTES - 1) / PAGE_BYTES);
+}
+
+/* state.c */
+void state_layout(State *state, uint64_t base, uint64_t max_bytes);
+
+/* space.c */
+int space_take(uint64_t bytes, uint64_t wanted, uint64_t *ret_base, Error *err);
+void space_give(uint64_t base, uint64_t bytes);
+int space_map_arena(uint64_t base, uint64_t bytes, int fd, Error *err);
+int space_memfd(const char *name, uint64_t bytes, int *ret_fd, Error *err);
+
+/* pages.c: runs of data pages */
+void pages_init(State *state);
+uint32_t pages_take(State *state, uint32_t count, int *ret_zeroed); /* 0: full */
+void pages_give(State *state, uint32_t first, uint32_t count);
+int pages_extend(State *state, uint32_t first, uint32_t old_count, uint32_t new_count);
+
+/* heap.c */
+void *heap_take(State *state, uint64_t bytes, uint64_t align, uint32_t type, uint64_t count,
+                int zero);
+ObjectHead *heap_find(const State *state, const void *object,
+                      uint64_t *ret_room); /* NULL: no object starts there */
+void heap_damaged(const void *address, const char *what);
+uint32_t heap_slot_bytes(uint32_t class_index);
+uint32_t heap_slab_pages(uint32_t class_index);
+uint64_t heap_object_bytes(const State *state, const ObjectHead *head);
+
+/* types.c */
+int type_find(State *state, const char *spelling, const char *file, uint64_t bytes, uint64_t align,
+              uint32_t *ret_id);
+const TypeRecord *type_record(const State *state, uint32_t id);
+
+/* store.c */
+int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, Error *err);
+void store_close(Store *store);
+int store_open_pool(Store *store, Error *err);
+uint64_t store_table_offset(const Store *store, int pin);
+int store_remember(Store *store, uint32_t id, uint32_t slot, uint32_t from);
+const uint8_t *store_page(const Store *store, uint32_t id);
+void store_put(State *state, uint32_t id, const void *data, uint32_t count); /* pages */
+void store_put_bytes(State *state, uint32_t id, const void *data,
+                     uint32_t bytes); /* part of one page */
+int store_plain(
+    const State *state); /* all current versions are in the base and no pin needs them */
+void store_list_add(Store *store, uint32_t first, uint32_t count);
+void store_fold(State *state, uint32_t budget);
+int store_needed(const State *state, uint32_t id, uint32_t epoch);
+
+/* recover.c: makes base and arena the last boundary, after its process was killed anywhere. */
+int recover_store(int arena_fd, int store_fd, int pool_fd, Error *err);
+
+/* track.c */
+int track_open(State *state, char *ret_reason, size_t reason_bytes);
+void track_close(State *state);
+int track_collect(State *state, int undo, Error *err);
+void track_adapt(State *state);
+void track_forget(State *state, uint64_t first, uint64_t last);
+
+/* statics.c */
+uint32_t statics_stage(State *state);
+void statics_put_staged(State *state);
+void statics_undo(State *state);
+
+/* shimheap.c */
+void shim_init(State *state);
+void shim_done(State *state);
+void shim_commit_remote(State *state);
+void shim_commit_foreign(State *state);
+void shim_undo(State *state);
+
+/* checkpoint.c */
+uint32_t checkpoint_meta_pages(const State *state); /* of the last boundary */
+uint32_t checkpoint_data_last(const State *state);
+
+void arena_punch(State *state, uint64_t first, uint64_t last);
+
+/* Tests kill the process at the n-th of these; 0: never. */
+extern int64_t state_kill_at;
+void state_kill_now(void);
+static inline void kill_point(void)
+{
+    if (__builtin_expect(state_kill_at != 0, 0) && --state_kill_at == 0)
+        state_kill_now();
+}
+
+#endif

@@ -1,0 +1,119 @@
+/* A slot's State: opened, closed, described. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "state/internal.h"
+
+#define CHUNK_PAGES UINT64_C(512) /* what one page table holds */
+
+/* The records' room is sized for the worst case and starts sparse. */
+void state_layout(State *state, uint64_t base, uint64_t max_bytes)
+{
+    uint64_t pages = max_bytes / PAGE_BYTES;
+    uint64_t meta = 1 + (pages * sizeof(PageInfo) + PAGE_BYTES - 1) / PAGE_BYTES;
+    state->base = (uint8_t *)(uintptr_t)base;
+    state->max_bytes = max_bytes;
+    state->data_first = (uint32_t)((meta + CHUNK_PAGES - 1) & ~(CHUNK_PAGES - 1));
+    state->data_pages = (uint32_t)(pages - state->data_first);
+}
+
+static int open_tier(State *state, StateTier tier, Error *err)
+{
+    char reason[sizeof state->tier_reason] = "";
+    state->tier = STATE_TIER_OFF;
+    if (tier == STATE_TIER_OFF) {
+        snprintf(state->tier_reason, sizeof state->tier_reason, "switched off by an option");
+        return 0;
+    }
+    if (tier == STATE_TIER_COPY) {
+        state->tier = STATE_TIER_COPY;
+        snprintf(state->tier_reason, sizeof state->tier_reason, "copying was asked for");
+        return 0;
+    }
+    if (track_open(state, reason, sizeof reason) == 0) {
+        state->tier = STATE_TIER_TRACK;
+        return 0;
+    }
+    if (tier == STATE_TIER_TRACK)
+        return err_set(err, KEEL_EUNSUPPORTED, "writes to the state can't be tracked here: %s",
+                       reason);
+    state->tier = STATE_TIER_COPY;
+    snprintf(state->tier_reason, sizeof state->tier_reason, "%s", reason);
+    return 0;
+}
+
+int state_open(const StateOptions *options, State **ret, Error *err)
+{
+    static const StateOptions none;
+    const StateOptions *o = options ? options : &none;
+    uint64_t bytes = o->max_bytes ? o->max_bytes : STATE_GRAIN_BYTES, base = 0;
+    if (bytes > STATE_SPACE_BYTES || (unsigned)o->tier > STATE_TIER_OFF)
+        return err_set(err, KEEL_EINVAL, "state_open: no such size or tier");
+    bytes = (bytes + STATE_GRAIN_BYTES - 1) / STATE_GRAIN_BYTES * STATE_GRAIN_BYTES;
+    int code = space_take(bytes, 0, &base, err);
+    if (code != 0)
+        return code;
+    State *state = calloc(1, sizeof *state);
+    if (!state) {
+        space_give(base, bytes);
+        return err_set(err, KEEL_ENOMEM, "no memory for a state");
+    }
+    state->arena_fd = state->store.fd = state->store.pool_fd = -1;
+    state->track.uffd = state->track.pagemap = -1;
+    state_layout(state, base, bytes);
+    state->copy_limit = o->copy_limit_bytes ? o->copy_limit_bytes : UINT64_C(8) << 20;
+    code = space_memfd("keel-state", bytes, &state->arena_fd, err);
+    if (code == 0)
+        code = space_map_arena(base, bytes, state->arena_fd, err);
+    if (code == 0)
+        code = store_open(&state->store, base, bytes, err);
+    if (code == 0)
+        code = open_tier(state, o->tier, err);
+    if (code == 0) {
+        pages_init(state);
+        state->live_high = 1;
+        shim_init(state);
+        code = state_commit(state, err);
+    }
+    if (code != 0) {
+        state_close(state);
+        return code;
+    }
+    state->commits = 0;
+    *ret = state;
+    return 0;
+}
+
+void state_close(State *state)
+{
+    if (!state)
+        return;
+    for (int i = 0; i < STATE_PINS; i++)
+        state_unpin(state->pins[i]);
+    shim_done(state);
+    track_close(state);
+    store_close(&state->store);
+    space_give((uintptr_t)state->base, state->max_bytes);
+    if (state->arena_fd >= 0)
+        close(state->arena_fd);
+    free(state);
+}
+
+void state_status(const State *state, StateStatus *ret)
+{
+    const ArenaHead *head = arena_head(state);
+    *ret =
+        (StateStatus){.tier = state->tier,
+                      .base = (uintptr_t)state->base,
+                      .max_bytes = state->max_bytes,
+                      .used_bytes = (meta_pages(head->top) + (uint64_t)head->top - 1) * PAGE_BYTES,
+                      .live_objects = head->live_objects,
+                      .live_bytes = head->live_bytes,
+                      .dirty_pages_last = state->dirty_pages_last,
+                      .commit_ns_last = state->commit_ns_last,
+                      .hot_pages = state->track.hot_pages};
+    memcpy(ret->tier_reason, state->tier_reason, sizeof ret->tier_reason);
+}

@@ -1,0 +1,107 @@
+/* The writable data of the running image. Its pages have ids after the arena's; a commit stages the
+ * changed ones in shared memory before any copy, because the image's own memory dies with the
+ * process. [frame] */
+#include <string.h>
+
+#include "state/internal.h"
+
+typedef struct StaticPage {
+    uint8_t *address;
+    uint32_t bytes, id;
+} StaticPage;
+
+/* Page `n` of the statics; the spans' last pages may be short. Walks in order: *span and *offset
+ * are kept by the caller, from 0. */
+static int next_page(const State *state, int *span, uint64_t *offset, uint32_t *n, StaticPage *ret)
+{
+    while (*span < state->span_count && *offset >= state->spans[*span].bytes) {
+        *offset = 0;
+        ++*span;
+    }
+    if (*span >= state->span_count)
+        return 0;
+    const StateSpan *in = &state->spans[*span];
+    uint64_t left = in->bytes - *offset;
+    *ret = (StaticPage){.address = (uint8_t *)in->address + *offset,
+                        .bytes = left < PAGE_BYTES ? (uint32_t)left : PAGE_BYTES,
+                        .id = state->store.arena_pages + *n};
+    *offset += PAGE_BYTES;
+    ++*n;
+    return 1;
+}
+
+static uint32_t stage(State *state, int all)
+{
+    Store *store = &state->store;
+    StaticPage page;
+    int span = 0;
+    uint64_t offset = 0;
+    uint32_t n = 0, count = 0;
+    while (next_page(state, &span, &offset, &n, &page)) {
+        if (!all && memcmp(page.address, store_page(store, page.id), page.bytes) == 0)
+            continue;
+        memcpy(store->stage_pages + (uint64_t)count * PAGE_BYTES, page.address, page.bytes);
+        store->stage_ids[count++] = page.id;
+    }
+    return count;
+}
+
+uint32_t statics_stage(State *state)
+{
+    return stage(state, 0);
+}
+
+void statics_put_staged(State *state)
+{
+    Store *store = &state->store;
+    for (uint32_t i = 0; i < store->head->stage_count; i++) {
+        store_put(state, store->stage_ids[i], store->stage_pages + (uint64_t)i * PAGE_BYTES, 1);
+        kill_point();
+    }
+}
+
+void statics_undo(State *state)
+{
+    StaticPage page;
+    int span = 0;
+    uint64_t offset = 0;
+    uint32_t n = 0;
+    while (next_page(state, &span, &offset, &n, &page)) {
+        const uint8_t *kept = store_page(&state->store, page.id);
+        if (memcmp(page.address, kept, page.bytes) != 0)
+            memcpy(page.address, kept, page.bytes);
+    }
+}
+
+int state_set_statics(State *state, const StateSpan *spans, int count, Error *err)
+{
+    if (count < 0 || count > STATE_STATICS_MAX)
+        return err_set(err, KEEL_ELIMIT, "%d ranges of writable data: at most %d are kept", count,
+                       STATE_STATICS_MAX);
+    uint64_t pages = 0;
+    for (int i = 0; i < count; i++) {
+        uint64_t need = spans[i].bytes / PAGE_BYTES + (spans[i].bytes % PAGE_BYTES != 0);
+        if (!spans[i].address && spans[i].bytes)
+            return err_set(err, KEEL_EINVAL, "a range of writable data without an address");
+        if (need > STATIC_PAGES_MAX - pages)
+            return err_set(err, KEEL_ELIMIT,
+                           "the image has more than %d MiB of writable data: put what is large "
+                           "into the state (keel_new)",
+                           STATIC_PAGES_MAX / 256);
+        pages += need;
+    }
+    state->span_count = count;
+    if (count)
+        memcpy(state->spans, spans, (size_t)count * sizeof *spans);
+    state->static_pages = (uint32_t)pages;
+    if (state->tier == STATE_TIER_OFF)
+        return 0;
+    StoreHead *head = state->store.head;
+    head->list_count = 0;
+    head->stage_count = stage(state, 1);
+    head->static_pages = (uint32_t)pages;
+    atomic_store_explicit(&head->phase, STORE_COPYING, memory_order_release);
+    statics_put_staged(state);
+    atomic_store_explicit(&head->phase, STORE_IDLE, memory_order_release);
+    return 0;
+}

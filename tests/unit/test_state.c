@@ -1,0 +1,247 @@
+/* state/: the allocator against a model, with commits, undos, pins and restores, in both tiers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "state/state.h"
+
+static State *open_tier(StateTier tier, uint64_t copy_limit)
+{
+    State *state = NULL;
+    Error err = {0};
+    StateOptions options = {.tier = tier, .copy_limit_bytes = copy_limit};
+    int code = state_open(&options, &state, &err);
+    if (code == KEEL_EUNSUPPORTED && tier == STATE_TIER_TRACK)
+        return NULL; /* this kernel can't: the tier's own test says so */
+    if (code != 0)
+        fail_msg("%s", err.text);
+    return state;
+}
+
+#define ok(call)                                    \
+    do {                                            \
+        Error ok_err = {0};                         \
+        if ((call) != 0)                            \
+            fail_msg("%s: %s", #call, ok_err.text); \
+    } while (0)
+
+/* ---- the model ---- */
+
+enum { OBJECTS = 400 };
+
+typedef struct Entry {
+    uint8_t *at;
+    uint64_t bytes;
+    uint8_t seed;
+    int typed;
+} Entry;
+
+typedef struct Model {
+    Entry entries[OBJECTS];
+    uint8_t statics[9000];
+} Model;
+
+static uint64_t random_state;
+
+static uint32_t dice(uint32_t sides)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)(random_state >> 32) % sides;
+}
+
+static void fill(const Entry *entry)
+{
+    for (uint64_t i = 0; i < entry->bytes; i++)
+        entry->at[i] = (uint8_t)(entry->seed + i * 7 + (i >> 8));
+}
+
+static void expect(const Entry *entry)
+{
+    for (uint64_t i = 0; i < entry->bytes; i++)
+        if (entry->at[i] != (uint8_t)(entry->seed + i * 7 + (i >> 8)))
+            fail_msg("object %p of %llu bytes differs at %llu", (void *)entry->at,
+                     (unsigned long long)entry->bytes, (unsigned long long)i);
+}
+
+static int count_visit(const StateObject *object, void *user)
+{
+    (void)object;
+    ++*(uint64_t *)user;
+    return 0;
+}
+
+static void expect_all(State *state, const Model *model, const uint8_t *statics)
+{
+    Error err = {0};
+    uint64_t live = 0, seen = 0;
+    for (int i = 0; i < OBJECTS; i++)
+        if (model->entries[i].at) {
+            expect(&model->entries[i]);
+            live++;
+        }
+    if (state_check(state, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(state_each(state, count_visit, &seen), 0);
+    assert_int_equal(seen, live);
+    assert_memory_equal(statics, model->statics, sizeof model->statics);
+}
+
+static uint64_t some_size(void)
+{
+    switch (dice(8)) {
+    case 0:
+        return dice(3);
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+        return 1 + dice(300);
+    case 5:
+        return 1 + dice(4200);
+    case 6:
+        return 1 + dice(20000);
+    default:
+        return 1 + dice(200000);
+    }
+}
+
+static void mutate(State *state, Model *model, uint8_t *statics)
+{
+    Entry *entry = &model->entries[dice(OBJECTS)];
+    uint32_t what = dice(10);
+    if (what == 0) {
+        uint32_t at = dice(sizeof model->statics);
+        statics[at] = model->statics[at] = (uint8_t)dice(256);
+    } else if (!entry->at) {
+        uint64_t align = UINT64_C(1) << (dice(4) ? 3 : dice(13));
+        entry->typed = (int)dice(2);
+        entry->seed = (uint8_t)dice(256);
+        entry->bytes = some_size();
+        if (entry->typed) {
+            entry->at = state_alloc(state, "struct thing", "thing.c", 8, align, entry->bytes / 8);
+            entry->bytes = entry->bytes / 8 * 8;
+            for (uint64_t i = 0; i < entry->bytes; i++)
+                assert_int_equal(entry->at[i], 0);
+            assert_int_equal(state_count(state, entry->at), entry->bytes / 8);
+        } else {
+            entry->at = state_alloc_block(state, entry->bytes, align);
+            assert_int_equal(state_count(state, entry->at), entry->bytes);
+        }
+        assert_non_null(entry->at);
+        assert_int_equal((uintptr_t)entry->at % (align < 16 ? 16 : align), 0);
+        assert_true(state_usable(state, entry->at) >= entry->bytes);
+        fill(entry);
+    } else if (what < 5) {
+        expect(entry);
+        state_free(state, entry->at);
+        entry->at = NULL;
+    } else if (what < 7 && !entry->typed) {
+        uint64_t bytes = some_size();
+        if (state_resize_block(state, entry->at, bytes) == 0) {
+            Entry old = *entry;
+            if (bytes < old.bytes)
+                old.bytes = bytes;
+            expect(&old);
+            entry->bytes = bytes;
+            fill(entry);
+        }
+    } else {
+        entry->seed = (uint8_t)dice(256);
+        fill(entry);
+    }
+}
+
+static void play(StateTier tier, uint64_t seed)
+{
+    static uint8_t statics[9000];
+    static Model now, kept, pinned[STATE_PINS];
+    Pin *pins[STATE_PINS] = {NULL};
+    State *state = open_tier(tier, UINT64_C(1) << 30);
+    if (!state)
+        skip();
+    random_state = seed;
+    memset(&now, 0, sizeof now);
+    memset(statics, 0, sizeof statics);
+    StateSpan spans[2] = {{statics, 5000}, {statics + 5000, 4000}};
+    ok(state_set_statics(state, spans, 2, &ok_err));
+    kept = now;
+    for (int frame = 0; frame < 800; frame++) {
+        Hash before = state_hash(state);
+        int steps = (int)dice(dice(10) ? 20 : 300);
+        for (int i = 0; i < steps; i++)
+            mutate(state, &now, statics);
+        if (frame % 200 == 199) {
+            state_reset(state);
+            memset(now.entries, 0, sizeof now.entries);
+        }
+        if (frame % 16 == 0)
+            expect_all(state, &now, statics);
+        if (dice(3) == 0) {
+            ok(state_undo(state, &ok_err));
+            now = kept;
+            assert_true(hash_equal(before, state_hash(state)));
+            if (frame % 16 == 0)
+                expect_all(state, &now, statics);
+        } else {
+            ok(state_commit(state, &ok_err));
+            kept = now;
+        }
+        uint32_t n = dice(STATE_PINS);
+        switch (dice(16)) {
+        case 0:
+        case 1:
+            if (!pins[n]) {
+                ok(state_pin(state, &pins[n], &ok_err));
+                pinned[n] = kept;
+            }
+            break;
+        case 2:
+            state_unpin(pins[n]);
+            pins[n] = NULL;
+            break;
+        case 3:
+            if (pins[n]) {
+                ok(state_restore_pin(state, pins[n], &ok_err));
+                now = kept = pinned[n];
+                expect_all(state, &now, statics);
+            }
+            break;
+        default:
+            break;
+        }
+    }
+    ok(state_undo(state, &ok_err));
+    expect_all(state, &kept, statics);
+    for (int n = 0; n < STATE_PINS; n++)
+        state_unpin(pins[n]);
+    state_close(state);
+}
+
+static void model_tracking(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= 3; seed++)
+        play(STATE_TIER_TRACK, seed * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static void model_copying(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= 2; seed++)
+        play(STATE_TIER_COPY, seed * UINT64_C(0xd1342543de82ef95));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(model_tracking),
+        cmocka_unit_test(model_copying),
+    };
+    return cmocka_run_group_tests_name("state", tests, NULL, NULL);
+}
