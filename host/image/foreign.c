@@ -31,7 +31,7 @@ static int is_text(const uint8_t *data, size_t bytes)
 {
     size_t look = bytes < TEXT_LOOK_BYTES ? bytes : TEXT_LOOK_BYTES;
     for (size_t i = 0; i < look; i++)
-        if (data[i] == 127 || (data[i] < 32 && !strchr("\t\n\r\f", data[i])))
+        if (data[i] == 127 || (data[i] < 32 && !memchr("\t\n\r\f", data[i], 4)))
             return 0;
     return 1;
 }

@@ -16,7 +16,7 @@ enum { SECTIONS_MAX = 65536 };
 extern void __asan_init(void) __attribute__((weak));
 extern void __tsan_init(void) __attribute__((weak));
 extern void __msan_init(void) __attribute__((weak));
-extern void __ubsan_handle_add_overflow(void) __attribute__((weak));
+extern void __ubsan_get_current_report_data(void) __attribute__((weak));
 
 static int damaged(Error *err, const char *what)
 {
@@ -138,7 +138,7 @@ static int refuse_sanitizer(const Inspection *inspection, Error *err)
                  {"a sanitizer", "..."}};
     uint32_t which = inspection->sanitizer <= 5 ? inspection->sanitizer : 5;
     if (!which || (which == 1 && __asan_init) || (which == 2 && __tsan_init) ||
-        (which == 3 && __ubsan_handle_add_overflow) || (which == 4 && __msan_init))
+        (which == 3 && __ubsan_get_current_report_data) || (which == 4 && __msan_init))
         return KEEL_OK;
     return err_set(err, KEEL_EIMAGE,
                    "it needs the runtime of %s, which must be in the host from its start: build it "

@@ -80,6 +80,7 @@ static void what_is_not_elf_is_named(void **unused)
     text_refused("BC\xC0\xDE....", 8, KEEL_EIMAGE, "bitcode");
     text_refused("\0asm\1\0\0\0", 8, KEEL_EIMAGE, "WebAssembly");
     text_refused("\0\0\0\0\0\0\0\0", 8, KEEL_EIMAGE, "starts with zeros");
+    text_refused("\0\0@@@@@@", 8, KEEL_EIMAGE, "the bytes 00 00 40 40");
     text_refused("\x01\x99\x80\x02\x03", 5, KEEL_EIMAGE, "the bytes 01 99 80 02");
     text_refused("\x01", 1, KEEL_EIMAGE, "too few");
     text_refused("\xcf\xfa\xed\xfe\x0c\x00\x00\x01", 8, KEEL_EUNSUPPORTED, "macOS on arm64");
