@@ -22,7 +22,11 @@ function(keel_add_module name)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>)
   endif()
-  target_link_options(${name} PRIVATE -Wl,-z,now -Wl,-z,defs -Wl,--build-id=sha1 -Wl,--emit-relocs
+  target_link_options(${name} PRIVATE -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs
     -Wl,--exclude-libs,ALL $<$<LINK_LANGUAGE:CXX>:-static-libstdc++>)
+  # clang's sanitizers leave their runtime to the program.
+  if(NOT (KEEL_SANITIZE AND CMAKE_C_COMPILER_ID MATCHES "Clang"))
+    target_link_options(${name} PRIVATE -Wl,-z,defs)
+  endif()
   target_link_libraries(${name} PRIVATE keel::abi keel::shim)
 endfunction()
