@@ -83,7 +83,7 @@ static void frame(keel *k, const struct keel_frame *f)
     if (pace->fault) {
         pace->fault = 0;
         pace->fault_ns = now();
-        *(volatile int *)16 = 1;
+        *pace->nowhere = 1;
     }
 }
 

@@ -17,6 +17,7 @@ typedef struct Pace {
     uint64_t room;
     volatile uint64_t count;
     volatile int fault;        /* 1: fault in the next frame */
+    volatile int *nowhere;     /* where it writes then: NULL */
     volatile int64_t fault_ns; /* when it did */
     volatile int64_t calls;    /* above 0: time that many service calls, both ways */
     volatile int64_t through_table_ns, through_pointer_ns;

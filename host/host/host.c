@@ -45,6 +45,7 @@ static int offers(const char *service)
 
 static int worker_begin(void)
 {
+    loader_thread_known();
     return guard_thread_begin(NULL);
 }
 
@@ -227,6 +228,7 @@ static void bind_frame_thread(Host *host)
         return;
     host->begun = 1;
     atomic_store(&host->frame_thread, gettid());
+    loader_thread_known();
     guard_thread_begin(NULL);
 }
 
@@ -238,7 +240,7 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
         memcpy(&known, options, options->size < sizeof known ? options->size : sizeof known);
     bind_frame_thread(host);
     Error err = {0};
-    Slot *slot;
+    Slot *slot = NULL;
     if (make_slot(host, path, &known, &slot, &err))
         return host_failed(&err);
     HostAdd *add = calloc(1, sizeof *add);
