@@ -1,0 +1,13 @@
+/* Keel ABI 1.0: all that a module includes. */
+#ifndef KEEL_H
+#define KEEL_H
+
+#include "base.h"
+#include "context.h"
+#include "module.h"
+#include "state.h"
+#include "log.h"
+#include "time.h"
+#include "task.h"
+
+#endif

@@ -1,0 +1,81 @@
+// The same as module_c.c, as C++ with a class, a template and an exception inside.
+#include <keel/keel.h>
+
+struct root {
+    uint64_t frames;
+    keel_handle timer;
+    double *numbers;
+};
+
+static int32_t start(keel *k)
+{
+    struct root *r = keel_state(k, struct root);
+    r->numbers = keel_new_array(k, double, 10);
+    r->timer = keel_timer_start(k, 1000, 0, 7);
+    if (!r->numbers)
+        return keel_fail(k, KEEL_ENOMEM, "no room for %d numbers", 10);
+    keel_info(k, "started");
+    keel_warn(k, "%llu numbers", (unsigned long long)keel_count(k, r->numbers));
+    return keel_timer_stop(k, r->timer);
+}
+
+static void frame(keel *k, const struct keel_frame *f)
+{
+    struct root *r = keel_state(k, struct root);
+    r->frames += f->index + keel_random(k) % 2;
+    if (keel_run_mode(k) == KEEL_MODE_LIVE && keel_user(k) && keel_now_ns(k) < keel_wall_ns(k))
+        keel_task_start(k, 1, 2, KEEL_TASK_VISUAL, &r->frames, sizeof r->frames);
+    if (KEEL_HAS(f, dt) && f->dt > 1)
+        keel_free(k, r->numbers);
+}
+
+static void event(keel *k, const struct keel_event *e)
+{
+    if (e->kind == KEEL_EVENT_TASK && e->result)
+        keel_error(k, "task %d", e->result);
+    keel_debug(k, "event");
+    keel_task_cancel(k, e->handle);
+}
+
+static void stop(keel *k)
+{
+    (void)k;
+}
+
+static int32_t save(keel *k, struct keel_writer *w)
+{
+    struct root *r = keel_state(k, struct root);
+    w->version = 1;
+    return w->write(w, &r->frames, sizeof r->frames);
+}
+
+static int32_t restore(keel *k, struct keel_reader *r)
+{
+    return r->read(r, &keel_state(k, struct root)->frames, 8);
+}
+
+template <typename T> struct Sum {
+    T value = T();
+    void add(T more)
+    {
+        if (more < 0)
+            throw more;
+        value += more;
+    }
+};
+
+static int32_t work(struct keel_work *w)
+{
+    Sum<int32_t> sum;
+    try {
+        sum.add(-1);
+    } catch (int32_t code) {
+        return code;
+    }
+    return w->cancelled(w) ? KEEL_ECANCELED : w->give(w, w->input, w->input_bytes);
+}
+
+KEEL_NEEDS("keel.time/1")
+KEEL_NEEDS("keel.task/1")
+KEEL_MODULE("every", "1.2.3", KEEL_ON(start, start) KEEL_ON(frame, frame) KEEL_ON(event, event)
+    KEEL_ON(stop, stop) KEEL_ON(save, save) KEEL_ON(restore, restore) KEEL_ON(work, work))
