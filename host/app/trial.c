@@ -99,6 +99,9 @@ static void judge_fault(TrialResult *result, const Fault *fault)
         result->types_changed = 1;
     if (shared->kind == FAULT_TYPES || shared->kind == FAULT_ERROR)
         say(result, TRIAL_FAIL, "%.500s", result->text[0] ? result->text : fault->text);
+    else if (shared->kind == FAULT_EXIT)
+        say(result, TRIAL_FAIL, "%s %.240s: a module must not end its host",
+            actor(result, who, sizeof who), fault->text);
     else if (shared->stray)
         say(result, TRIAL_FAIL, "a thread that it started crashed: %.240s", fault->text);
     else

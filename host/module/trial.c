@@ -20,6 +20,7 @@
 #define GRACE_MS 3000 /* beyond a trial's own limit, until the helper counts as hung */
 #define BACKOFF_FIRST_NS (INT64_C(100) * 1000 * 1000)
 #define BACKOFF_LAST_NS (INT64_C(10) * 1000 * 1000 * 1000)
+#define PATIENCE_NS (INT64_C(1000) * 1000 * 1000) /* how long a request waits for a new helper */
 
 struct Trial {
     Loop *loop;
@@ -60,10 +61,11 @@ static void end_helper(Trial *trial)
     trial->pid = 0;
 }
 
+/* The helper died: the next one at once, later ones after a while. */
 static void back_off(Trial *trial, const Error *err)
 {
-    int shift = trial->failures < 7 ? trial->failures : 7;
-    int64_t wait = BACKOFF_FIRST_NS << shift;
+    int64_t wait = trial->failures ? BACKOFF_FIRST_NS << (trial->failures < 8 ? trial->failures : 8)
+                                   : 0;
     trial->failures++;
     trial->not_before_ns = clock_now_ns() + (wait < BACKOFF_LAST_NS ? wait : BACKOFF_LAST_NS);
     snprintf(trial->why, sizeof trial->why, "%.511s", err->text);
@@ -75,8 +77,9 @@ static int have_helper(Trial *trial, Error *err)
 {
     if (trial->pid)
         return KEEL_OK;
-    if (trial->failures && clock_now_ns() < trial->not_before_ns)
-        return err_set(err, KEEL_EBUSY, "%s; it is started again in a moment", trial->why);
+    if (clock_now_ns() < trial->not_before_ns)
+        return err_set(err, KEEL_EBUSY, "%s, %d times in a row; it is started again later",
+                       trial->why, trial->failures);
     char *path = NULL;
     int rc = trial_find(trial->program, &path, err);
     if (!rc)
@@ -99,7 +102,6 @@ static int have_helper(Trial *trial, Error *err)
     return KEEL_OK;
 failed:
     end_helper(trial);
-    back_off(trial, err);
     return rc;
 }
 
@@ -146,6 +148,11 @@ static void pump(Trial *trial)
     TrialJob *job = trial->first;
     if (!job || trial->running || trial->closing)
         return;
+    int64_t wait_ns = trial->not_before_ns - clock_now_ns();
+    if (!trial->pid && wait_ns > 0 && wait_ns <= PATIENCE_NS) {
+        uv_timer_start(&trial->kick, on_kick, (uint64_t)wait_ns / 1000000 + 1, 0);
+        return;
+    }
     int rc = have_helper(trial, &err);
     if (!rc) {
         rc = trial_job_send(job, trial->fd, &err);
@@ -180,7 +187,6 @@ static void helper_lost(Trial *trial, const Error *err)
     trial->running = 0;
     uv_timer_stop(&trial->limit);
     if (trial->first->tries < 2) {
-        trial->not_before_ns = 0;
         pump(trial);
         return;
     }
