@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "module/dltext.h"
 #include "module/verify.h"
 
@@ -119,6 +120,7 @@ static void load(TrialShared *shared, Generation *g, State *state, const char *s
     Error err;
     OpenCall call = {.name = staged[0] && !access(staged, R_OK) ? staged : by_number};
     enter_phase(shared, "load");
+    shared->began_ns = clock_now_ns();
     g->staged = (char *)(uintptr_t)call.name;
     state_bind_for_load(state);
     shared->kind = guard_run(OWNER, 0, open_image, &call, &shared->fault);

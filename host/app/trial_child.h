@@ -11,7 +11,8 @@
 
 /* In memory shared by helper and child; the child writes, the helper distrusts. */
 typedef struct TrialShared {
-    char phase[16]; /* until the replay runs, then the replay's own counts */
+    char phase[16];   /* until the replay runs, then the replay's own counts */
+    int64_t began_ns; /* when the module's own code came in; 0: not yet */
     uint32_t replaying;
     uint32_t finished; /* the child came to its own end */
     uint32_t trapped;  /* a call that the sandbox forbids ended it */

@@ -82,6 +82,7 @@ static RetireOutcome end_module(Generation *g, Error *err)
     if (!fini.count)
         return RETIRE_CLOSED;
     FaultKind kind = guard_run(g->number, DESTRUCTORS_NS, run_fini, &fini, &fault);
+    int silent = silence_fini(&fini); /* also at the process's exit */
     if (kind != FAULT_NONE) {
         snprintf(g->stays, sizeof g->stays,
                  kind == FAULT_DEADLINE ? "its destructors did not end within a second"
@@ -90,7 +91,7 @@ static RetireOutcome end_module(Generation *g, Error *err)
         err_set(err, KEEL_EFAULT, "%s", g->stays);
         return RETIRE_STAYS;
     }
-    if (!silence_fini(&fini)) {
+    if (!silent) {
         snprintf(g->stays, sizeof g->stays,
                  "the list of its destructors can't be changed, and they must not run twice");
         err_set(err, KEEL_EIO, "%s", g->stays);

@@ -17,7 +17,7 @@
 #include "module/trial_job.h"
 #include "module/trial_spawn.h"
 
-#define GRACE_MS 3000 /* beyond a trial's own limit, until the helper counts as hung */
+#define GRACE_MS 5000 /* beyond a trial's own limit, until the helper counts as hung */
 #define BACKOFF_FIRST_NS (INT64_C(100) * 1000 * 1000)
 #define BACKOFF_LAST_NS (INT64_C(10) * 1000 * 1000 * 1000)
 #define PATIENCE_NS (INT64_C(1000) * 1000 * 1000) /* how long a request waits for a new helper */
@@ -64,8 +64,8 @@ static void end_helper(Trial *trial)
 /* The helper died: the next one at once, later ones after a while. */
 static void back_off(Trial *trial, const Error *err)
 {
-    int64_t wait = trial->failures ? BACKOFF_FIRST_NS << (trial->failures < 8 ? trial->failures : 8)
-                                   : 0;
+    int64_t wait =
+        trial->failures ? BACKOFF_FIRST_NS << (trial->failures < 8 ? trial->failures : 8) : 0;
     trial->failures++;
     trial->not_before_ns = clock_now_ns() + (wait < BACKOFF_LAST_NS ? wait : BACKOFF_LAST_NS);
     snprintf(trial->why, sizeof trial->why, "%.511s", err->text);
@@ -168,7 +168,7 @@ static void pump(Trial *trial)
     }
     job->tries++;
     trial->running = 1;
-    uint64_t limit_ms = (uint64_t)(job->wire.time_limit_ns / 1000000) + GRACE_MS;
+    uint64_t limit_ms = (uint64_t)(job->wire.time_limit_ns / 1000000) * 4 + GRACE_MS;
     uv_timer_start(&trial->limit, on_limit, limit_ms, 0);
 }
 

@@ -15,6 +15,7 @@
 #include "module/maps.h"
 
 #define TIME_LIMIT_NS (INT64_C(250) * 1000 * 1000)
+#define TIME_LIMIT_MOST_NS (INT64_C(3600) * 1000 * 1000 * 1000)
 #define MEMORY_LIMIT_BYTES (UINT64_C(512) << 20)
 
 static int add_range(const MapEntry *entry, void *user)
@@ -97,6 +98,8 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
     wire->frames = request->frames;
     wire->saved_version = request->saved_version;
     wire->time_limit_ns = request->time_limit_ns > 0 ? request->time_limit_ns : TIME_LIMIT_NS;
+    if (wire->time_limit_ns > TIME_LIMIT_MOST_NS)
+        wire->time_limit_ns = TIME_LIMIT_MOST_NS;
     wire->memory_limit_bytes =
         request->memory_limit_bytes ? request->memory_limit_bytes : MEMORY_LIMIT_BYTES;
     if (request->how == TRIAL_KEEP) {

@@ -1,5 +1,5 @@
-/* module/trial and keel-trial: each kind of bad candidate gets its verdict and its sentence, and the
- * helper survives them all. */
+/* module/trial and keel-trial: each kind of bad candidate gets its verdict and its sentence, and
+ * the helper survives them all. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -208,8 +208,8 @@ static void the_pinned_state_is_seen_and_kept(void **state)
     char *mine = malloc(64); /* mapped here, not in the helper's child */
     mine[0] = 41;
     assert_int_equal(state_open(NULL, &slot, &err), 0);
-    assert_int_equal(state_root(slot, "struct box", "/tests/fixtures/fx_host_pointer.c", sizeof(struct box), 8,
-                                &root, &err),
+    assert_int_equal(state_root(slot, "struct box", "/tests/fixtures/fx_host_pointer.c",
+                                sizeof(struct box), 8, &root, &err),
                      0);
     struct box *box = root;
     for (int with = 0; with < 2; with++) {
