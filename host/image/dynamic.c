@@ -297,6 +297,9 @@ static int take_symbol(const Tables *t, const Elf64_Sym *s, Inspection *ret)
         return KEEL_OK;
     if (s->st_shndx == SHN_UNDEF) {
         note_sanitizer(ret, (const char *)name);
+        /* The malloc shim asks for its heap by this name; stripping leaves it. */
+        if (!strcmp((const char *)name, "keel_heap_bind"))
+            ret->has_shim = 1;
         return bind == STB_WEAK ? KEEL_OK : list_add(t, &ret->undefined, s->st_name);
     }
     if (bind == STB_GNU_UNIQUE) {

@@ -40,21 +40,6 @@ static int keeps_code_relocs(Elf *elf, const GElf_Shdr *s)
     return code && gelf_getshdr(code, &target) && target.sh_flags & SHF_EXECINSTR;
 }
 
-static void take_symtab(Elf *elf, Elf_Scn *section, const GElf_Shdr *s, Inspection *ret)
-{
-    Elf_Data *data = elf_getdata(section, NULL);
-    ret->has_symtab = 1;
-    size_t count = data ? data->d_size / sizeof(Elf64_Sym) : 0;
-    for (size_t i = 1; i < count && !ret->has_shim; i++) {
-        GElf_Sym symbol;
-        if (!gelf_getsym(data, (int)i, &symbol) || symbol.st_shndx == SHN_UNDEF)
-            continue;
-        const char *name = elf_strptr(elf, s->sh_link, symbol.st_name);
-        if (name && !strncmp(name, "keel_shim_", 10))
-            ret->has_shim = 1;
-    }
-}
-
 static int take_section(Elf *elf, Elf_Scn *section, size_t names, uint64_t symbols, Inspection *ret,
                         Error *err)
 {
@@ -70,10 +55,8 @@ static int take_section(Elf *elf, Elf_Scn *section, size_t names, uint64_t symbo
         take_comment(section, ret);
     if (!strcmp(name, ".debug_info") || !strcmp(name, ".zdebug_info"))
         ret->has_debug = 1;
-    if (!strncmp(name, ".keel.shim", 10))
-        ret->has_shim = 1;
     if (s.sh_type == SHT_SYMTAB)
-        take_symtab(elf, section, &s, ret);
+        ret->has_symtab = 1;
     if (keeps_code_relocs(elf, &s))
         ret->has_relocs = 1;
     return KEEL_OK;

@@ -112,6 +112,24 @@ static void what_it_may_not_be_is_refused(void **unused)
     refused("it needs the runtime of a sanitizer");
 }
 
+static void the_shim_is_known_by_what_it_asks_for(void **unused)
+{
+    (void)unused;
+    Blob b = blob_copy(ball);
+    const char *text = (const char *)at_address(b, elf_dynamic(b, DT_STRTAB)->d_un.d_ptr);
+    char *name = (char *)text + symbol(b, "__gmon_start__")->st_name;
+    memcpy(name, "keel_heap_bund", 14);
+    inspected(ball);
+    uint32_t own = seen.has_shim;
+    inspected(b);
+    assert_int_equal(seen.has_shim, own);
+    memcpy(name, "keel_heap_bind", 14);
+    elf_head(b)->e_shoff = 0; /* stripped to the bone */
+    inspected(b);
+    assert_int_equal(seen.has_shim, 1);
+    free(b.data);
+}
+
 static void hazards_are_seen(void **unused)
 {
     (void)unused;
@@ -220,8 +238,11 @@ int main(void)
 {
     ball = blob_read(BALL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_module_is_seen_through), cmocka_unit_test(what_it_may_not_be_is_refused),
-        cmocka_unit_test(hazards_are_seen),         cmocka_unit_test(contradictions_are_named),
+        cmocka_unit_test(a_module_is_seen_through),
+        cmocka_unit_test(what_it_may_not_be_is_refused),
+        cmocka_unit_test(the_shim_is_known_by_what_it_asks_for),
+        cmocka_unit_test(hazards_are_seen),
+        cmocka_unit_test(contradictions_are_named),
         cmocka_unit_test(cut_zeroed_and_flipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
