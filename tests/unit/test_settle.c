@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -96,7 +97,7 @@ static void without_leases_the_content_must_rest(void **unused)
 /* Rewrites one byte far from the tables again and again, opening and closing the file each time. */
 static void *scribble(void *stop)
 {
-    while (!*(volatile int *)stop) {
+    while (!atomic_load((atomic_int *)stop)) {
         int fd = open(path, O_WRONLY | O_CLOEXEC);
         static uint8_t x;
         x++;
@@ -112,12 +113,12 @@ static void without_leases_a_restless_file_is_partial(void **unused)
 {
     (void)unused;
     write_file(path, ball.data, ball.bytes);
-    int stop = 0;
+    atomic_int stop = 0;
     pthread_t thread;
     pthread_create(&thread, NULL, scribble, &stop);
     nap_ms(30);
     partial(&NO_LEASES, "while it was read");
-    *(volatile int *)&stop = 1;
+    atomic_store(&stop, 1);
     pthread_join(thread, NULL);
 }
 
@@ -304,7 +305,7 @@ static void count_signal(int number)
 static void *write_all_the_time(void *stop)
 {
     uint8_t fill = 0;
-    while (!*(volatile int *)stop) {
+    while (!atomic_load((atomic_int *)stop)) {
         int fd = open(path, O_WRONLY | O_CLOEXEC);
         static uint8_t block[65536];
         memset(block, ++fill, sizeof block);
@@ -326,7 +327,8 @@ static void a_writer_in_the_middle_never_tears(void **unused)
     size_t bytes = 16 * 65536;
     uint8_t *data = calloc(1, bytes);
     write_file(path, data, bytes);
-    int stop = 0, whole = 0, refused = 0;
+    atomic_int stop = 0;
+    int whole = 0, refused = 0;
     pthread_t thread;
     pthread_create(&thread, NULL, write_all_the_time, &stop);
     /* Many of both, on a slow or busy machine too. */
@@ -346,7 +348,7 @@ static void a_writer_in_the_middle_never_tears(void **unused)
             assert_int_equal(data[at], data[0]);
         settled_done(&s);
     }
-    *(volatile int *)&stop = 1;
+    atomic_store(&stop, 1);
     pthread_join(thread, NULL);
     assert_true(whole >= 20);
     assert_true(refused >= 50);
