@@ -13,6 +13,7 @@
 
 #include "app/apart.h"
 #include "app/commands.h"
+#include "app/text.h"
 #include "image/image.h"
 #include "watch/settle.h"
 
@@ -177,13 +178,18 @@ static void print_inspection(const Inspection *i)
     line("hazards", have);
 }
 
+/* A file's name may hold anything: nothing of it steers the terminal. */
+static void print_tame(const char *before, const char *text, FILE *to)
+{
+    fputs(before, to);
+    text_print(to, text);
+    fputc('\n', to);
+}
+
 static void print_text(const Report *r)
 {
     char hash[HASH_TEXT_BYTES];
-    if (r->code)
-        printf("refused: %s\n", r->err.text);
-    else
-        printf("accepted: %s\n", r->path);
+    print_tame(r->code ? "refused: " : "accepted: ", r->code ? r->err.text : r->path, stdout);
     if (r->image)
         print_image(r->image);
     if (r->settled) {
@@ -309,7 +315,7 @@ int app_inspect(int argc, char **argv)
         return usage_error("it needs a file", "");
     int rc = learn(&r);
     if (rc && !json)
-        fprintf(stderr, "keel inspect: %s\n", r.err.text);
+        print_tame("keel inspect: ", r.err.text, stderr);
     else if (json)
         print_json(&r);
     else
