@@ -28,5 +28,14 @@ function(keel_add_module name)
   if(NOT (KEEL_SANITIZE AND CMAKE_C_COMPILER_ID MATCHES "Clang"))
     target_link_options(${name} PRIVATE -Wl,-z,defs)
   endif()
-  target_link_libraries(${name} PRIVATE keel::abi keel::shim)
+  target_link_libraries(${name} PRIVATE keel::abi)
+  # By file: its C++ member (operator new) must not make a C module need libstdc++. The archive stands before
+  # libstdc++ and libc; named as undefined, its members are taken before theirs are looked at, also for what only
+  # libstdc++ itself calls.
+  target_link_libraries(${name} PRIVATE $<TARGET_FILE:keel::shim> ${CMAKE_DL_LIBS})
+  target_link_options(${name} PRIVATE -Wl,-u,malloc $<$<LINK_LANGUAGE:CXX>:-Wl,-u,_Znwm>
+    $<$<LINK_LANGUAGE:CXX>:-Wl,-u,abort> $<$<LINK_LANGUAGE:CXX>:-Wl,-u,strdup>)
+  if(TARGET keel_shim)
+    add_dependencies(${name} keel_shim)
+  endif()
 endfunction()

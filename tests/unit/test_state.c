@@ -171,7 +171,7 @@ static void play(StateTier tier, uint64_t seed)
     StateSpan spans[2] = {{statics, 5000}, {statics + 5000, 4000}};
     ok(state_set_statics(state, spans, 2, &ok_err));
     kept = now;
-    for (int frame = 0; frame < 800; frame++) {
+    for (int frame = 0; frame < 400; frame++) {
         Hash before = state_hash(state);
         int steps = (int)dice(dice(10) ? 20 : 300);
         for (int i = 0; i < steps; i++)
