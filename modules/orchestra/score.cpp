@@ -1,3 +1,4 @@
+// Reads a score and plays it. Knows no module and no host.
 #include "score.hpp"
 
 #include <array>

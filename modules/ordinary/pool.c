@@ -1,3 +1,4 @@
+/* A queue under one mutex; threads that sleep while it is empty. */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Reads texts, counts words, reports. */
 #include "words.h"
 
 #include <ctype.h>
