@@ -171,7 +171,8 @@ static void replay(const TrialChild *child, const Generation *g, State *state,
                              .saved = payload->saved,
                              .saved_bytes = r->saved_bytes,
                              .saved_version = r->saved_version,
-                             .frames = r->frames};
+                             .frames = r->frames,
+                             .user = (void *)(uintptr_t)r->user};
     shared->replaying = 1;
     shared->kind = replay_run(&request, &shared->replay);
     if (shared->kind == FAULT_NONE) {

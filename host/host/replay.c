@@ -83,6 +83,7 @@ FaultKind replay_run(const ReplayRequest *request, ReplayResult *result)
     replay.generation.table = request->table;
     replay.slot.running = &replay.generation;
     replay.slot.deadline_option_ns = request->deadline_ns ? request->deadline_ns : -1;
+    replay.slot.context.user = request->user;
     replay.last_ns = 1;
     replay.slot.effects.now_ns = 1;
 

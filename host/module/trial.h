@@ -50,8 +50,9 @@ typedef struct TrialRequest {
     const void *saved; /* TRIAL_HOOKS: what save wrote */
     size_t saved_bytes;
     uint32_t saved_version;
-    uint32_t frames;             /* how many to run */
-    int64_t time_limit_ns;       /* 0: 250 ms */
+    uint32_t frames;       /* how many to run */
+    const void *user;      /* keel_user: only an address there, that of the host's own memory */
+    int64_t time_limit_ns; /* 0: 250 ms */
     uint64_t memory_limit_bytes; /* 0: 512 MiB */
 } TrialRequest;
 

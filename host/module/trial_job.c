@@ -96,6 +96,7 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
     wire->saved_bytes = request->how == TRIAL_HOOKS ? request->saved_bytes : 0;
     wire->how = (uint32_t)request->how;
     wire->frames = request->frames;
+    wire->user = (uintptr_t)request->user;
     wire->saved_version = request->saved_version;
     wire->time_limit_ns = request->time_limit_ns > 0 ? request->time_limit_ns : TIME_LIMIT_NS;
     if (wire->time_limit_ns > TIME_LIMIT_MOST_NS)

@@ -32,6 +32,7 @@ typedef struct TrialWireRequest {
     uint32_t how, frames, saved_version, view_fds;
     int64_t time_limit_ns;
     uint64_t memory_limit_bytes, view_bytes;
+    uint64_t user;
     uint8_t view_plain[STATE_VIEW_BYTES];
     char path[TRIAL_WIRE_PATH_BYTES];   /* where the image came from, for sentences */
     char staged[TRIAL_WIRE_PATH_BYTES]; /* "": by the descriptor */

@@ -364,7 +364,8 @@ static void begin_trial(Attempt *attempt)
                             .saved = attempt->saved.data,
                             .saved_bytes = attempt->saved.bytes,
                             .saved_version = attempt->saved_version,
-                            .frames = TRIAL_FRAMES};
+                            .frames = TRIAL_FRAMES,
+                            .user = attempt->slot->context.user};
     if (trial_run(swapper->trial, &request, tried, attempt, &group->err)) {
         TrialResult result = {.verdict = TRIAL_UNAVAILABLE};
         snprintf(result.phase, sizeof result.phase, "helper");

@@ -237,6 +237,26 @@ static void the_pinned_state_is_seen_and_kept(void **state)
     state_close(slot);
 }
 
+/* What an embedding program passes is not a NULL pointer in the trial, and not its memory either.
+ */
+static void the_programs_memory_is_only_the_programs(void **state)
+{
+    Bench *bench = *state;
+    char *mine = malloc(64);
+    mine[0] = 41;
+    Ask *ask = calloc(1, sizeof *ask);
+    ask->request.how = TRIAL_START;
+    ask->request.frames = 1;
+    ask->request.user = mine;
+    ask_for(bench, "fx_user_pointer", ask);
+    if (ask->result.verdict != TRIAL_INCONCLUSIVE)
+        fail_msg("%s: %s", ask->result.phase, ask->result.text);
+    assert_non_null(strstr(ask->result.text, "followed a pointer to the host's memory"));
+    assert_int_equal(mine[0], 41);
+    free(ask);
+    free(mine);
+}
+
 static void another_type_asks_for_hooks(void **state)
 {
     Bench *bench = *state;
@@ -351,6 +371,7 @@ int main(void)
         cmocka_unit_test(acting_on_the_world_is_inconclusive),
         cmocka_unit_test(what_cannot_be_loaded_fails),
         cmocka_unit_test(the_pinned_state_is_seen_and_kept),
+        cmocka_unit_test(the_programs_memory_is_only_the_programs),
         cmocka_unit_test(another_type_asks_for_hooks),
         cmocka_unit_test(a_helper_that_dies_is_started_again),
         cmocka_unit_test(without_a_helper_it_says_so),
