@@ -12,6 +12,7 @@
 
 #include "app/commands.h"
 #include "app/say.h"
+#include "base/clock.h"
 #include "loop/pacer.h"
 
 enum { MODULES_MOST = 64 };
@@ -183,6 +184,21 @@ static int verdict(keel_slot **slots, int count)
     return 0;
 }
 
+/* What is left of the frame's time goes to the boundary, but for the pacer's own spin and a margin. */
+static void idle(const Pacer *pacer, keel_host *host)
+{
+    enum { MARGIN_NS = 300 * 1000, SLICE_NS = 50 * 1000 * 1000 };
+    if (pacer->period_ns <= 0 || !pacer->deadline_ns)
+        return;
+    int64_t until = pacer->deadline_ns - pacer->spin_ns - MARGIN_NS;
+    while (!stop && !keel_host_quit_asked(host)) {
+        int64_t now = clock_now_ns();
+        if (now >= until)
+            return;
+        keel_host_idle(host, until - now > SLICE_NS ? now + SLICE_NS : until);
+    }
+}
+
 static int go(Run *run, keel_host *host, char **paths, int count)
 {
     keel_slot *slots[MODULES_MOST] = {0};
@@ -205,6 +221,7 @@ static int go(Run *run, keel_host *host, char **paths, int count)
     for (long long frame = 0; !stop && !keel_host_quit_asked(host); frame++) {
         if (run->frames && frame >= run->frames)
             break;
+        idle(&pacer, host);
         pacer_wait(&pacer, &stop);
         if (keel_host_frame(host) < 0) {
             say_line(&run->say, KEEL_LOG_ERROR, "run", keel_host_error());

@@ -191,6 +191,15 @@ static void finish_slot(Host *host, Slot *slot, const Outcome *outcome)
     handle_fault(host, slot, slot->running->number, &outcome->fault, undone);
 }
 
+void keel_host_idle(keel_host *host, int64_t until_ns)
+{
+    int64_t left;
+    while ((left = until_ns - clock_now_ns()) > 0) {
+        boundary_wait(&host->boundary, left);
+        boundary_run(&host->boundary);
+    }
+}
+
 int keel_host_frame_at(keel_host *host, int64_t time_ns)
 {
     static _Thread_local Outcome outcomes[HOST_SLOTS];

@@ -39,13 +39,14 @@ static void file_swap_over(Group *group, const Error *err, void *user)
 
 static void begin_by_file(Host *host, Watched *watched)
 {
+    int again = watched->again;
     watched->again = 0;
     Group *group = group_new(&host->swapper, 0, file_swap_over, host);
     if (!group || group_add(group, watched->slot, watched->path, NULL)) {
         log_error("swap", "%s: no memory for a swap", watched->slot->name);
         return;
     }
-    group->by_file_event = 1;
+    group->second_look = again;
     watched->active = group;
     group_begin(group);
 }

@@ -115,8 +115,10 @@ int image_load_file(const char *path, int64_t wait_ns, Image **ret, Error *err)
     int64_t until = clock_now_ns() + wait_ns;
     Settled settled;
     int rc;
-    while ((rc = settle_read(path, NULL, &settled, err)) == KEEL_EPARTIAL &&
-           clock_now_ns() < until) {
+    for (;;) {
+        rc = settle_read(path, NULL, &settled, err);
+        if ((rc != KEEL_EPARTIAL && rc != KEEL_EBUSY) || clock_now_ns() >= until)
+            break;
         const struct timespec pause = {.tv_nsec = RETRY_NS};
         nanosleep(&pause, NULL);
     }

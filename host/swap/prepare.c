@@ -10,7 +10,12 @@
 #include "swap/swap.h"
 #include "watch/settle.h"
 
-enum { TRIAL_FRAMES = 8, PARTIAL_LOOK_MS = 25, PARTIAL_PATIENCE_NS = 2000 * 1000 * 1000 };
+enum {
+    TRIAL_FRAMES = 8,
+    PARTIAL_LOOK_MS = 25, /* between two looks at a file that is not whole */
+    BUSY_LOOK_MS = 250,   /* the same when a writer has had it for long */
+    PARTIAL_PATIENCE_NS = 2000 * 1000 * 1000
+};
 
 static const char *const phase_names[SWAP_PHASES] = {"settle", "pin",     "trial",      "save",
                                                      "load",   "ready",   "commit",     "probation",
@@ -131,10 +136,11 @@ static void refuse(Group *group)
         if (attempt->fresh)
             loader_retire(group->swapper->loader, attempt->fresh);
         attempt->fresh = NULL;
-        slot_say(attempt->slot, "%s", group->err.text);
+        if (group->err.code != KEEL_ESAME)
+            slot_say(attempt->slot, "%s", group->err.text);
     }
     if (group->err.code == KEEL_ESAME)
-        log_info("swap", "%s", group->err.text);
+        log_write(group->second_look ? LOG_DEBUG : LOG_INFO, "swap", "%s", group->err.text);
     else
         group_go(group, SWAP_REFUSED, group->err.text);
     group->done(group, &group->err, group->user);
@@ -150,6 +156,12 @@ static void settle_work(uv_work_t *work)
     Attempt *attempt = &group->attempts[group->at];
     memset(&group->err, 0, sizeof group->err);
     group->err.code = image_load_file(attempt->path, 0, &attempt->image, &group->err);
+}
+
+/* May the file become whole by waiting? A writer has it, or it ends early, or has not begun. */
+static int unfinished(int code)
+{
+    return code == KEEL_EPARTIAL || code == KEEL_EBUSY;
 }
 
 static void look_again(uv_timer_t *timer)
@@ -170,7 +182,8 @@ static int wait_for_whole(Group *group)
         group->timer.data = group;
         group->timer_open = 1;
     }
-    uv_timer_start(&group->timer, look_again, PARTIAL_LOOK_MS, 0);
+    int long_since = now - group->partial_since_ns > PARTIAL_PATIENCE_NS;
+    uv_timer_start(&group->timer, look_again, long_since ? BUSY_LOOK_MS : PARTIAL_LOOK_MS, 0);
     return 1;
 }
 
@@ -189,9 +202,7 @@ static void settled(uv_work_t *work, int status)
     Attempt *attempt = &group->attempts[group->at];
     if (status == UV_ECANCELED)
         err_set(&group->err, KEEL_ECANCELED, "the host is closing");
-    /* EBUSY: a writer has the file; it will end some time, and then we want it. */
-    if ((group->err.code == KEEL_EPARTIAL || group->err.code == KEEL_EBUSY) &&
-        wait_for_whole(group))
+    if (unfinished(group->err.code) && wait_for_whole(group))
         return;
     if (group->err.code) {
         refuse(group);

@@ -89,7 +89,7 @@ struct Group {
     uint32_t count, at; /* `at`: the attempt that is being prepared */
     Attempt attempts[GROUP_SLOTS];
     _Atomic uint32_t refs;
-    int by_file_event; /* nobody asked: partial files are waited for */
+    int second_look; /* the file changed during the swap before: that nothing is new needs no line */
     int64_t begun_ns, phase_ns, pause_ns;
     int64_t spent_ns[SWAP_PHASES];
     uv_timer_t timer; /* waits between two looks at a file that isn't complete */

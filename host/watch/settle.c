@@ -49,7 +49,7 @@ static int system_error(Error *err, int number, const char *verb)
                          "limit of this process or container",
                          verb);
     case EAGAIN: /* another program holds a write lease on it */
-        return err_set(err, KEEL_EPARTIAL, "it is held for writing by another process");
+        return err_set(err, KEEL_EBUSY, "it is held for writing by another process");
     case EMFILE:
     case ENFILE:
         return err_errno(err, KEEL_ELIMIT, number, "cannot %s it: raise ulimit -n", verb);
@@ -93,7 +93,7 @@ static int open_file(const char *path, size_t max_bytes, int *ret_fd, struct sta
     } else if (!S_ISREG(st.st_mode)) {
         rc = err_set(err, KEEL_EIMAGE, "it is %s, not a built module", kind_name(st.st_mode));
     } else if (!st.st_size) {
-        rc = err_set(err, KEEL_EIMAGE, "it is empty: its build has not written anything yet");
+        rc = err_set(err, KEEL_EPARTIAL, "it is empty: its build has not written anything yet");
     } else if ((uint64_t)st.st_size > max_bytes) {
         rc = err_set(err, KEEL_ELIMIT,
                      "it has %lld bytes, at most %zu are read: strip its debug information",
@@ -128,7 +128,7 @@ static int is_remote(int fd)
     return 0;
 }
 
-/* 1: have it; 0: leases are not to be had here; KEEL_EPARTIAL: a writer has the file. */
+/* 1: have it; 0: leases are not to be had here; KEEL_EBUSY: a writer has the file. */
 static int take_lease(int fd, Error *err)
 {
     if (is_remote(fd))
@@ -142,7 +142,7 @@ static int take_lease(int fd, Error *err)
         return 1;
     }
     if (errno == EAGAIN || errno == EBUSY)
-        return err_set(err, KEEL_EPARTIAL,
+        return err_set(err, KEEL_EBUSY,
                        "it is still being written: another process has it open for writing");
     return 0;
 }
@@ -240,7 +240,7 @@ static int check_lease(int fd, Error *err)
 {
     if (fcntl(fd, F_GETLEASE) == F_RDLCK)
         return KEEL_OK;
-    return err_set(err, KEEL_EPARTIAL, "another process began to write it while it was read");
+    return err_set(err, KEEL_EBUSY, "another process began to write it while it was read");
 }
 
 /* The file must stay as it is for a while and then read the same again. */

@@ -54,8 +54,8 @@ static void partial(const SettleOptions *options, const char *part)
     Settled s;
     Error err;
     int rc = settle(options, &s, &err);
-    if (rc != KEEL_EPARTIAL || !strstr(err.text, part))
-        fail_msg("wanted EPARTIAL and \"%s\", got %s: %s", part, err_name(rc), err.text);
+    if ((rc != KEEL_EPARTIAL && rc != KEEL_EBUSY) || !strstr(err.text, part))
+        fail_msg("wanted EPARTIAL or EBUSY and \"%s\", got %s: %s", part, err_name(rc), err.text);
 }
 
 static void a_whole_file_is_read_and_sealed(void **unused)
@@ -213,7 +213,7 @@ static void what_can_never_be_read_says_so(void **unused)
     unlink(path);
     assert_int_equal(settle(NULL, &s, &err), KEEL_ENOTFOUND);
     write_file(path, "", 0);
-    assert_int_equal(settle(NULL, &s, &err), KEEL_EIMAGE);
+    assert_int_equal(settle(NULL, &s, &err), KEEL_EPARTIAL);
     assert_non_null(strstr(err.text, "it is empty"));
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
@@ -337,7 +337,7 @@ static void a_writer_in_the_middle_never_tears(void **unused)
         Error err;
         int rc = settle(NULL, &s, &err);
         if (rc) {
-            assert_int_equal(rc, KEEL_EPARTIAL);
+            assert_true(rc == KEEL_EPARTIAL || rc == KEEL_EBUSY);
             refused++;
             sched_yield();
             continue;

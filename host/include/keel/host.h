@@ -79,6 +79,10 @@ int keel_host_frame(keel_host *host);
 /* The same at a time of the program's own monotonic clock, which must not run backwards. [frame] */
 int keel_host_frame_at(keel_host *host, int64_t time_ns);
 
+/* Sleeps until `until_ns` of CLOCK_MONOTONIC, and does meanwhile what waits at the boundary. A program that has time left
+ * before its next frame gets swaps sooner this way, and their work out of its frames. [frame] */
+void keel_host_idle(keel_host *host, int64_t until_ns);
+
 enum {
     KEEL_SWAP_SAME = 1, /* also when the bytes are the same */
     KEEL_SWAP_RETRY = 2 /* also bytes that faulted before */
