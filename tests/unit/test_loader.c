@@ -95,6 +95,16 @@ static LoaderStatus wait_closed(Loader *loader, uint64_t closed, uint64_t stuck)
     }
 }
 
+/* A word of `value` in its statics; where a sanitizer's red zones lie among them. */
+__attribute__((no_sanitize("address"))) static int holds(const Generation *g, uint64_t value)
+{
+    int found = 0;
+    for (int i = 0; i < g->static_count; i++)
+        for (uint64_t at = 0; at + 8 <= g->statics[i].bytes; at += 8)
+            found |= *(volatile uint64_t *)(void *)((char *)g->statics[i].address + at) == value;
+    return found;
+}
+
 static void a_module_is_loaded_and_runs(void **unused)
 {
     (void)unused;
@@ -108,11 +118,7 @@ static void a_module_is_loaded_and_runs(void **unused)
     assert_int_equal(guard_range_find((uintptr_t)g->table->frame, &name, NULL), g->number);
     assert_non_null(strstr(name, "plain"));
     g->table->frame(NULL, NULL);
-    uint64_t counted = 0; /* the module's counter is in what would be undone */
-    for (int i = 0; i < g->static_count; i++)
-        for (uint64_t at = 0; at + 8 <= g->statics[i].bytes; at += 8)
-            counted += *(uint64_t *)(void *)((char *)g->statics[i].address + at) == 1;
-    assert_true(counted > 0);
+    assert_true(holds(g, 1)); /* the module's counter is in what would be undone */
     loader_retire(loader, g);
     wait_closed(loader, 1, 0);
     loader_free(loader);

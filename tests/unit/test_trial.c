@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -198,6 +198,14 @@ struct box {
     uint64_t address;
 };
 
+static void what_cannot_be_a_module_here_fails_unrun(void **state)
+{
+    expect(*state, "fx_unique", TRIAL_FAIL, "inspect", "-fno-gnu-unique");
+#if !defined(__SANITIZE_ADDRESS__)
+    expect(*state, "fx_sanitized", TRIAL_FAIL, "inspect", "without -fsanitize=address");
+#endif
+}
+
 static void the_pinned_state_is_seen_and_kept(void **state)
 {
     Bench *bench = *state;
@@ -205,7 +213,8 @@ static void the_pinned_state_is_seen_and_kept(void **state)
     Pin *pin = NULL;
     Error err = {0};
     void *root = NULL;
-    char *mine = malloc(64); /* mapped here, not in the helper's child */
+    char *mine = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(mine != MAP_FAILED); /* here, not in the helper's child */
     mine[0] = 41;
     assert_int_equal(state_open(NULL, &slot, &err), 0);
     assert_int_equal(state_root(slot, "struct box", "/tests/fixtures/fx_host_pointer.c",
@@ -233,7 +242,7 @@ static void the_pinned_state_is_seen_and_kept(void **state)
         assert_int_equal(mine[0], 41);
         free(ask);
     }
-    free(mine);
+    munmap(mine, 4096);
     state_close(slot);
 }
 
@@ -370,6 +379,7 @@ int main(void)
         cmocka_unit_test(too_much_memory_fails),
         cmocka_unit_test(acting_on_the_world_is_inconclusive),
         cmocka_unit_test(what_cannot_be_loaded_fails),
+        cmocka_unit_test(what_cannot_be_a_module_here_fails_unrun),
         cmocka_unit_test(the_pinned_state_is_seen_and_kept),
         cmocka_unit_test(the_programs_memory_is_only_the_programs),
         cmocka_unit_test(another_type_asks_for_hooks),
