@@ -127,8 +127,8 @@ static inline void guard_host_leave(void)
 
 /* After a fault, on its thread: can this process go on? A probe thread made beforehand shows that
  * malloc (this thread's arena too), stdio and the loader's locks are free or some other thread's.
- * 0, or KEEL_ETIMEOUT naming the lock that isn't. timeout_ns 0: 20 ms. Allocates only after it has
- * proven that it may. */
+ * 0, or KEEL_ETIMEOUT naming the lock that is not, or KEEL_EFAULT when what it protects is damaged.
+ * timeout_ns 0: 20 ms. Allocates only after it has proven that it may. */
 int guard_recoverable(const Fault *fault, int64_t timeout_ns, Error *err);
 
 /* Faults on threads that are in no guarded call but in a module's code: the thread is parked for

@@ -6,6 +6,8 @@
  * allocates stdio     the three standard streams and the list of all streams loader dl_iterate_phdr
  * and dlopen(NULL)
  *
+ * The probe is guarded itself: where it faults (a corrupted heap), the answer is no.
+ *
  * A lock that a third thread holds is that thread's business and will be free again: for locks with
  * an owner that is looked up (the streams', the loader's; the futex the probe sleeps on is found in
  * /proc). After a failed probe the thread is stuck for good, and every further question gets the
@@ -15,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <malloc.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -34,10 +37,13 @@ extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 
 enum { PROBE_BYTES = 8192, DEFAULT_TIMEOUT_NS = 20 * 1000 * 1000, STARVED_NS = 1000 * 1000 * 1000 };
+enum { NO_OPTION = -1000 }; /* mallopt takes the main arena's lock, then knows no such option */
+enum { PROBE_OWNER = 1 };   /* of its guarded calls: any number but 0 */
 
 typedef enum Phase {
     PHASE_IDLE,
     PHASE_ARENA,
+    PHASE_MAIN_ARENA,
     PHASE_MALLOC,
     PHASE_STREAMS,
     PHASE_STREAM_LIST,
@@ -48,6 +54,7 @@ typedef enum Phase {
 static const char *const phase_names[] = {
     [PHASE_IDLE] = "nothing",
     [PHASE_ARENA] = "malloc's lock (of the arena of the thread that faulted)",
+    [PHASE_MAIN_ARENA] = "malloc's lock (of the main arena)",
     [PHASE_MALLOC] = "malloc's lock",
     [PHASE_STREAMS] = "the lock of stdin, stdout or stderr",
     [PHASE_STREAM_LIST] = "stdio's list of streams",
@@ -63,6 +70,7 @@ static pthread_mutex_t one_asks = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t asked, answered;
 static int stopping;
 static uint32_t phase;
+static int damaged;      /* the probe itself faulted in this phase */
 static void *canary;     /* handed over with the question */
 static void *asker_self; /* the asking thread's, as stdio's locks name their owner */
 
@@ -116,11 +124,16 @@ static int no_object(struct dl_phdr_info *info, size_t bytes, void *user)
     return 1;
 }
 
-static void try_all(void)
+static void try_all(void *unused)
 {
+    (void)unused;
     enter(PHASE_ARENA);
     free(canary);
     canary = NULL;
+#if defined(__GLIBC__)
+    enter(PHASE_MAIN_ARENA); /* whoever corrupts a block's header ends up there */
+    mallopt(NO_OPTION, 0);
+#endif
     enter(PHASE_MALLOC);
     void *volatile block = malloc(PROBE_BYTES);
     free(block);
@@ -155,13 +168,15 @@ static void *probe(void *unused)
     (void)unused;
     pthread_setname_np(pthread_self(), "keel-probe");
     GUARD_STORE(probe_tid, (int)syscall(SYS_gettid));
+    thread_begin(NULL);
     while (!GUARD_LOAD(stopping)) {
         uint32_t question = GUARD_LOAD(asked);
         if (question == answered) {
             futex_wait(&asked, question, NULL);
             continue;
         }
-        try_all();
+        if (guard_run(PROBE_OWNER, 0, try_all, NULL, NULL))
+            GUARD_STORE(damaged, 1);
         GUARD_STORE(answered, question);
         futex_wake(&answered);
     }
@@ -258,6 +273,10 @@ int guard_recoverable(const Fault *fault, int64_t timeout_ns, Error *err)
     futex_wake(&asked);
     if (!wait_answer(timeout_ns))
         code = judge(timeout_ns, err);
+    if (!code && GUARD_LOAD(damaged))
+        code = err_set(err, KEEL_EFAULT,
+                       "the fault damaged what stands behind %s: the process can't go on",
+                       phase_names[GUARD_LOAD(phase)]);
     if (!code) {
         self->canary = malloc(GUARD_CANARY_BYTES);
         if (!self->canary)

@@ -94,10 +94,15 @@ static void find_stack(GuardThread *thread)
 
 int guard_thread_begin(Error *err)
 {
-    if (guard_state.thread)
-        return 0;
     if (!GUARD_LOAD(installed))
         return err_set(err, KEEL_EINVAL, "a thread can't be guarded before guard_install");
+    return thread_begin(err);
+}
+
+int thread_begin(Error *err)
+{
+    if (guard_state.thread)
+        return 0;
     int code;
     GuardThread *thread = record_take();
     if (!thread)
@@ -105,8 +110,8 @@ int guard_thread_begin(Error *err)
                        "no room to guard one more thread: %d at most, or out of memory",
                        GUARD_THREADS);
     thread->tid = (int)syscall(SYS_gettid);
-    thread->depth = 0;
-    thread->late_sequence = 0;
+    GUARD_STORE(thread->depth, 0);
+    GUARD_STORE(thread->late_sequence, 0);
     find_stack(thread);
     machine_save_float(thread);
     thread->canary = malloc(GUARD_CANARY_BYTES);

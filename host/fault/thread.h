@@ -65,6 +65,9 @@ typedef struct GuardThread {
 /* The i-th record ever made, or NULL past the last. Its in_use may be 0. Lock-free. */
 GuardThread *thread_at(int i);
 
+/* guard_thread_begin, also while guard_install is under way. */
+int thread_begin(Error *err);
+
 /* guard.c: ends calls up to and including `frame` with thread->fault. Doesn't return. */
 void frame_leave_by_fault(GuardFrame *frame) __attribute__((noreturn));
 
