@@ -24,7 +24,7 @@ HIDDEN ssize_t keel_shim_getdelim(char **line, size_t *room, int delimiter, FILE
 
 char *keel_shim_strndup(const char *text, size_t max)
 {
-    size_t bytes = strnlen(text, max);
+    size_t bytes = max > PTRDIFF_MAX ? strlen(text) : strnlen(text, max);
     char *copy = malloc(bytes + 1);
     if (!copy)
         return NULL;
@@ -35,24 +35,24 @@ char *keel_shim_strndup(const char *text, size_t max)
 
 HIDDEN char *strdup(const char *text)
 {
-    return keel_shim_strndup(text, SIZE_MAX - 1);
+    return keel_shim_strndup(text, SIZE_MAX);
 }
 
 HIDDEN char *strndup(const char *text, size_t max)
 {
-    return keel_shim_strndup(text, max == SIZE_MAX ? max - 1 : max);
+    return keel_shim_strndup(text, max);
 }
 
 HIDDEN char *__strdup(const char *text);
 char *__strdup(const char *text)
 {
-    return keel_shim_strndup(text, SIZE_MAX - 1);
+    return keel_shim_strndup(text, SIZE_MAX);
 }
 
 HIDDEN char *__strndup(const char *text, size_t max);
 char *__strndup(const char *text, size_t max)
 {
-    return keel_shim_strndup(text, max == SIZE_MAX ? max - 1 : max);
+    return keel_shim_strndup(text, max);
 }
 
 int keel_shim_vasprintf(char **ret, const char *format, va_list args)
