@@ -304,6 +304,7 @@ void track_forget(State *state, uint64_t first, uint64_t last);
 uint32_t statics_stage(State *state);
 void statics_put_staged(State *state);
 void statics_undo(State *state);
+void statics_write(void *address, const void *from, uint64_t bytes);
 
 /* shimheap.c */
 void shim_init(State *state);

@@ -99,8 +99,8 @@ static void restore_statics(State *state, const Pin *pin)
     for (int i = 0; i < pin->span_count; i++)
         for (uint64_t at = 0; at < pin->spans[i].bytes; at += PAGE_BYTES, n++) {
             uint64_t left = pin->spans[i].bytes - at;
-            memcpy((uint8_t *)pin->spans[i].address + at, static_page(state, pin, n),
-                   left < PAGE_BYTES ? left : PAGE_BYTES);
+            statics_write((uint8_t *)pin->spans[i].address + at, static_page(state, pin, n),
+                          left < PAGE_BYTES ? left : PAGE_BYTES);
         }
 }
 

@@ -5,6 +5,41 @@
 
 #include "state/internal.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RAW 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define RAW 1
+#endif
+#endif
+
+#ifdef RAW
+/* Between an instrumented image's variables lie bytes that a sanitizer's memcpy refuses to touch.
+ */
+__attribute__((no_sanitize("address", "thread", "undefined"))) static void
+copy_raw(void *to, const void *from, size_t bytes)
+{
+    volatile uint8_t *t = to;
+    const volatile uint8_t *f = from;
+    for (size_t i = 0; i < bytes; i++)
+        if (t[i] != f[i])
+            t[i] = f[i];
+}
+
+__attribute__((no_sanitize("address", "thread", "undefined"))) static int
+differs_raw(const void *a, const void *b, size_t bytes)
+{
+    const volatile uint8_t *x = a, *y = b;
+    for (size_t i = 0; i < bytes; i++)
+        if (x[i] != y[i])
+            return 1;
+    return 0;
+}
+#else
+#define copy_raw memcpy
+#define differs_raw memcmp
+#endif
+
 typedef struct StaticPage {
     uint8_t *address;
     uint32_t bytes, id;
@@ -38,9 +73,9 @@ static uint32_t stage(State *state, int all)
     uint64_t offset = 0;
     uint32_t n = 0, count = 0;
     while (next_page(state, &span, &offset, &n, &page)) {
-        if (!all && memcmp(page.address, store_page(store, page.id), page.bytes) == 0)
+        if (!all && differs_raw(page.address, store_page(store, page.id), page.bytes) == 0)
             continue;
-        memcpy(store->stage_pages + (uint64_t)count * PAGE_BYTES, page.address, page.bytes);
+        copy_raw(store->stage_pages + (uint64_t)count * PAGE_BYTES, page.address, page.bytes);
         store->stage_ids[count++] = page.id;
     }
     return count;
@@ -68,8 +103,8 @@ void statics_undo(State *state)
     uint32_t n = 0;
     while (next_page(state, &span, &offset, &n, &page)) {
         const uint8_t *kept = store_page(&state->store, page.id);
-        if (memcmp(page.address, kept, page.bytes) != 0)
-            memcpy(page.address, kept, page.bytes);
+        if (differs_raw(page.address, kept, page.bytes) != 0)
+            copy_raw(page.address, kept, page.bytes);
     }
 }
 
@@ -104,4 +139,10 @@ int state_set_statics(State *state, const StateSpan *spans, int count, Error *er
     statics_put_staged(state);
     atomic_store_explicit(&head->phase, STORE_IDLE, memory_order_release);
     return 0;
+}
+
+/* A page of the statics from the store to where the image has it. */
+void statics_write(void *address, const void *from, uint64_t bytes)
+{
+    copy_raw(address, from, bytes);
 }
