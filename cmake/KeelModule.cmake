@@ -9,7 +9,8 @@
 #   no-gnu-unique          C++ inline statics would keep the image loaded for ever
 #   file-prefix-map        the same source gives the same image in any folder
 #   static libstdc++       C++ library code then shares the module's heap
-set(KEEL_MODULE_CMAKE_DIR ${CMAKE_CURRENT_LIST_DIR})
+set(KEEL_MODULE_COMPILE_OPTIONS -g -ffunction-sections -fdata-sections -fno-semantic-interposition)
+set(KEEL_MODULE_LINK_OPTIONS -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs -Wl,--exclude-libs,ALL)
 
 function(keel_add_module name)
   add_library(${name} MODULE ${ARGN})
@@ -17,13 +18,13 @@ function(keel_add_module name)
     PREFIX "" SUFFIX ".so"
     C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
     POSITION_INDEPENDENT_CODE ON)
-  target_compile_options(${name} PRIVATE -g -ffunction-sections -fdata-sections -fno-semantic-interposition
+  target_compile_options(${name} PRIVATE ${KEEL_MODULE_COMPILE_OPTIONS}
     -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>)
   endif()
-  target_link_options(${name} PRIVATE -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs
-    -Wl,--exclude-libs,ALL $<$<LINK_LANGUAGE:CXX>:-static-libstdc++>)
+  target_link_options(${name} PRIVATE ${KEEL_MODULE_LINK_OPTIONS}
+    $<$<LINK_LANGUAGE:CXX>:-static-libstdc++>)
   # clang's sanitizers leave their runtime to the program.
   if(NOT (KEEL_SANITIZE AND CMAKE_C_COMPILER_ID MATCHES "Clang"))
     target_link_options(${name} PRIVATE -Wl,-z,defs)

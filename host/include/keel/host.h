@@ -22,6 +22,9 @@
 
 KEEL_BEGIN
 
+/* What libkeel-core exports, and no more. */
+#pragma GCC visibility push(default)
+
 typedef struct keel_host keel_host;
 typedef struct keel_slot keel_slot;
 
@@ -145,6 +148,8 @@ int keel_host_serve(keel_host *host, const char *name);
 
 /* 1 after `keel ctl quit`. [any] */
 int keel_host_quit_asked(const keel_host *host);
+
+#pragma GCC visibility pop
 
 KEEL_END
 
