@@ -48,7 +48,8 @@ static int set_filter(void)
 {
     static const int ALLOWED[] = {SCMP_SYS(brk),        SCMP_SYS(mmap),    SCMP_SYS(munmap),
                                   SCMP_SYS(mremap),     SCMP_SYS(madvise), SCMP_SYS(mprotect),
-                                  SCMP_SYS(exit_group), SCMP_SYS(futex),   SCMP_SYS(rt_sigreturn)};
+                                  SCMP_SYS(exit_group), SCMP_SYS(futex),   SCMP_SYS(rt_sigreturn),
+                                  SCMP_SYS(sigaltstack) /* sanitizers ask before every exit */};
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (!filter)
         return ENOMEM;
