@@ -46,7 +46,8 @@ typedef struct Image {
  * KEEL_EABI (another ABI), KEEL_EUNSUPPORTED (another architecture): the sentence says all. */
 int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err);
 
-/* settle_read and image_open in one, retrying KEEL_EPARTIAL and KEEL_EBUSY for at most `wait_ns`. */
+/* settle_read and image_open in one, retrying KEEL_EPARTIAL and KEEL_EBUSY for at most `wait_ns`.
+ */
 int image_load_file(const char *path, int64_t wait_ns, Image **ret, Error *err);
 
 Image *image_ref(Image *image);

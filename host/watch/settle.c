@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,23 +129,47 @@ static int is_remote(int fd)
     return 0;
 }
 
+/* Takes away the signal of a lease that was broken before its owner was unset. What others sent
+ * stays. */
+static void swallow_signal(const sigset_t *set, int fd)
+{
+    const struct timespec at_once = {0};
+    siginfo_t info;
+    if (sigtimedwait(set, &info, &at_once) == SIGURG && (info.si_code <= 0 || info.si_fd != fd))
+        kill(getpid(), SIGURG);
+}
+
+/* F_SETLEASE without its signal: SIGIO would end a process that does not expect it. Between taking
+ * the lease and unsetting its owner the signal goes to this thread, which has it blocked. 0 or an
+ * errno. */
+static int lease_quietly(int fd)
+{
+    const struct f_owner_ex self = {F_OWNER_TID, gettid()};
+    sigset_t urgent, was;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    pthread_sigmask(SIG_BLOCK, &urgent, &was);
+    int number = 0;
+    if (fcntl(fd, F_SETSIG, SIGURG) || fcntl(fd, F_SETOWN_EX, &self))
+        number = EINVAL;
+    else if (fcntl(fd, F_SETLEASE, F_RDLCK))
+        number = errno;
+    fcntl(fd, F_SETOWN, 0);
+    swallow_signal(&urgent, fd);
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    return number;
+}
+
 /* 1: have it; 0: leases are not to be had here; KEEL_EBUSY: a writer has the file. */
 static int take_lease(int fd, Error *err)
 {
     if (is_remote(fd))
         return 0;
-    /* Until F_SETOWN takes the owner away, a break would send SIGIO, whose default kills; SIGURG's
-     * default is nothing. */
-    if (fcntl(fd, F_SETSIG, SIGURG))
-        return 0;
-    if (!fcntl(fd, F_SETLEASE, F_RDLCK)) {
-        fcntl(fd, F_SETOWN, 0);
-        return 1;
-    }
-    if (errno == EAGAIN || errno == EBUSY)
+    int number = lease_quietly(fd);
+    if (number == EAGAIN || number == EBUSY)
         return err_set(err, KEEL_EBUSY,
                        "it is still being written: another process has it open for writing");
-    return 0;
+    return !number;
 }
 
 static int make_memfd(const char *path, int *ret_fd, Error *err)

@@ -32,10 +32,10 @@ typedef struct SettleOptions {
 } SettleOptions;
 
 /* `options` NULL: leases, no other limit. 0 and *ret filled; KEEL_EBUSY: a writer has it, look
- * again later; KEEL_EPARTIAL: it is not whole ("cut short: …", empty, changed meanwhile), look again after
- * the next event or after SETTLE_QUIET_NS; KEEL_ENOTFOUND: not there (now); KEEL_EIMAGE: will never
- * be an image (directory, device …); KEEL_EDENIED, KEEL_ENOSPACE, KEEL_EIO: the system's
- * reason is in `err`. Never blocks on a FIFO or a device. */
+ * again later; KEEL_EPARTIAL: it is not whole ("cut short: …", empty, changed meanwhile), look
+ * again after the next event or after SETTLE_QUIET_NS; KEEL_ENOTFOUND: not there (now);
+ * KEEL_EIMAGE: will never be an image (directory, device …); KEEL_EDENIED, KEEL_ENOSPACE, KEEL_EIO:
+ * the system's reason is in `err`. Never blocks on a FIFO or a device. */
 int settle_read(const char *path, const SettleOptions *options, Settled *ret, Error *err);
 
 void settled_done(Settled *settled);
