@@ -11,6 +11,7 @@
 #   static libstdc++       C++ library code then shares the module's heap
 set(KEEL_MODULE_COMPILE_OPTIONS -g -ffunction-sections -fdata-sections -fno-semantic-interposition)
 set(KEEL_MODULE_LINK_OPTIONS -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs -Wl,--exclude-libs,ALL)
+set(KEEL_MODULE_LINK_OPTIONS_CXX -static-libstdc++ -Wl,-u,_Znwm -Wl,-u,abort -Wl,-u,strdup)
 
 function(keel_add_module name)
   add_library(${name} MODULE ${ARGN})
@@ -23,19 +24,18 @@ function(keel_add_module name)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>)
   endif()
-  target_link_options(${name} PRIVATE ${KEEL_MODULE_LINK_OPTIONS}
-    $<$<LINK_LANGUAGE:CXX>:-static-libstdc++>)
-  # clang's sanitizers leave their runtime to the program.
-  if(NOT (KEEL_SANITIZE AND CMAKE_C_COMPILER_ID MATCHES "Clang"))
-    target_link_options(${name} PRIVATE -Wl,-z,defs)
+  target_link_options(${name} PRIVATE ${KEEL_MODULE_LINK_OPTIONS} -Wl,-z,defs)
+  # A module is loaded as users build it; one that needs a sanitizer's runtime would be refused.
+  if(KEEL_SANITIZE)
+    target_compile_options(${name} PRIVATE -fno-sanitize=all)
+    target_link_options(${name} PRIVATE -fno-sanitize=all)
   endif()
   target_link_libraries(${name} PRIVATE keel::abi)
   # By file: its C++ member (operator new) must not make a C module need libstdc++. The archive stands before
   # libstdc++ and libc; named as undefined, its members are taken before theirs are looked at, also for what only
   # libstdc++ itself calls.
   target_link_libraries(${name} PRIVATE $<TARGET_FILE:keel::shim> ${CMAKE_DL_LIBS})
-  target_link_options(${name} PRIVATE -Wl,-u,malloc $<$<LINK_LANGUAGE:CXX>:-Wl,-u,_Znwm>
-    $<$<LINK_LANGUAGE:CXX>:-Wl,-u,abort> $<$<LINK_LANGUAGE:CXX>:-Wl,-u,strdup>)
+  target_link_options(${name} PRIVATE -Wl,-u,malloc "$<$<LINK_LANGUAGE:CXX>:${KEEL_MODULE_LINK_OPTIONS_CXX}>")
   if(TARGET keel_shim)
     add_dependencies(${name} keel_shim)
   endif()

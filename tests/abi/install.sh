@@ -68,7 +68,8 @@ flags() { pkg-config "$@"; }
     # shellcheck disable=SC2046
     cc $(flags --cflags keel-core) app.c -o byhand/app $(flags --libs keel-core) &&
         cc $(flags --cflags keel-module) mine.c -o byhand/mine.so $(flags --libs keel-module) &&
-        c++ $(flags --cflags keel-module) mine_cc.cc -o byhand/mine_cc.so $(flags --libs keel-module)
+        c++ $(flags --cflags keel-module) mine_cc.cc -o byhand/mine_cc.so \
+            $(flags --variable=cxxlibs keel-module) $(flags --libs keel-module)
 } >"$work/log" 2>&1 || { cat "$work/log" && fail "building by hand fails"; }
 [[ ! -s $work/log ]] || { cat "$work/log" && fail "building by hand isn't silent"; }
 
