@@ -58,7 +58,7 @@ target_link_libraries(app keel::core)
 keel_add_module(mine mine.c)
 keel_add_module(mine_cc mine_cc.cc)
 C
-{ "$cmake" -B out -DCMAKE_PREFIX_PATH="$prefix" && "$cmake" --build out; } >"$work/log" 2>&1 ||
+{ "$cmake" -G Ninja -B out -DCMAKE_PREFIX_PATH="$prefix" && "$cmake" --build out; } >"$work/log" 2>&1 ||
     { cat "$work/log" && fail "a stranger's CMake build fails"; }
 
 mkdir byhand
