@@ -106,6 +106,7 @@ void host_watch_end(void *user)
         host->polling = 0;
         uv_close((uv_handle_t *)&host->watcher_poll, NULL);
     }
+    swap_close(&host->swapper);
     watcher_free(host->watcher);
     host->watcher = NULL;
     for (int i = 0; i < host->watched_count; i++) {

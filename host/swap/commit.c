@@ -257,9 +257,7 @@ void probation_frame(Slot *slot)
 {
     if (--slot->probation.left)
         return;
-    const Swapper *swapper = slot->probation.group->swapper;
     probation_end(slot);
-    say(swapper, LOG_DEBUG, slot, "probation passed; the generation before is retired");
 }
 
 /* Gives the state to the old generation. Returns what became of it, as words. */

@@ -272,7 +272,7 @@ static void pin_on_frame(void *user)
         attempt->inputs.bytes = 0;
         inputs_encode(&slot->inputs, &attempt->inputs);
     }
-    loop_post(group->swapper->loop, pinned, attempt);
+    swap_answer(group->swapper, &attempt->answer, pinned, attempt);
 }
 
 /* ---- save, for a trial of the hooks: on the frame thread; the state stays as it was ---- */
@@ -310,7 +310,7 @@ static void save_on_frame(void *user)
     if (state_undo(slot->state, &undo) && attempt->fault.kind != FAULT_NONE &&
         attempt->fault.kind != FAULT_ERROR)
         log_warn("swap", "%s: %s", slot->name, undo.text);
-    loop_post(group->swapper->loop, saved, attempt);
+    swap_answer(group->swapper, &attempt->answer, saved, attempt);
 }
 
 /* ---- trial ---- */
@@ -429,7 +429,7 @@ static void commit_on_frame(void *user)
     Group *group = user;
     group->err.code = KEEL_OK;
     if (group_commit(group, &group->err))
-        loop_post(group->swapper->loop, not_committed, group);
+        swap_answer(group->swapper, &group->answer, not_committed, group);
 }
 
 static void decided_on_engine(void *user)
@@ -461,7 +461,7 @@ static void decided_on_engine(void *user)
 
 void group_decided(Group *group)
 {
-    loop_post(group->swapper->loop, decided_on_engine, group);
+    swap_answer(group->swapper, &group->answer, decided_on_engine, group);
 }
 
 static void step(Group *group)
@@ -482,12 +482,14 @@ static void step(Group *group)
         }
         break;
     case SWAP_PIN:
+        swap_await(swapper);
         swapper->at_boundary(swapper->host, pin_on_frame, attempt);
         break;
     case SWAP_TRIAL:
         begin_trial(attempt);
         break;
     case SWAP_SAVE:
+        swap_await(swapper);
         swapper->at_boundary(swapper->host, save_on_frame, attempt);
         break;
     case SWAP_LOAD:
@@ -500,6 +502,7 @@ static void step(Group *group)
         break;
     case SWAP_READY:
         close_timer(group);
+        swap_await(swapper);
         swapper->at_boundary(swapper->host, commit_on_frame, group);
         break;
     default:

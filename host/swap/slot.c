@@ -8,8 +8,8 @@
 
 #include "base/clock.h"
 
-/* A save, restore or start may take this much longer than a frame. */
-enum { LONG_CALL = 10 };
+/* A save, restore or start walks the whole state: it may take this much longer than a frame. */
+enum { LONG_CALL = 100 };
 
 _Thread_local Slot *slot_current;
 

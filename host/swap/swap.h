@@ -41,6 +41,16 @@ const char *swap_phase_name(SwapPhase phase);
  * in order. After the host has closed it is not run. */
 typedef void SwapAtBoundary(void *host, LoopFunction *function, void *user);
 
+/* An answer of the frame thread to the engine thread. Putting one costs the frame thread an atomic
+ * exchange; waking the other thread would cost it more than the whole commit, so the engine thread
+ * looks for answers every millisecond while it waits for one. */
+typedef struct SwapAnswer SwapAnswer;
+struct SwapAnswer {
+    SwapAnswer *next;
+    LoopFunction *function;
+    void *user;
+};
+
 typedef enum SwapTrialMode { SWAP_TRIAL_ON, SWAP_TRIAL_OFF, SWAP_TRIAL_STRICT } SwapTrialMode;
 
 /* What all groups of a host share. Plain data; the host owns what it points to. */
@@ -53,8 +63,20 @@ typedef struct Swapper {
     SwapAtBoundary *at_boundary;
     int (*offers)(const char *service); /* nonzero when the host has this service */
     void *host;
-    unsigned long staged; /* counts names [engine] */
+    unsigned long staged;          /* counts names [engine] */
+    _Atomic(SwapAnswer *) answers; /* newest first */
+    uint32_t awaited;              /* answers that are to come [engine] */
+    uv_timer_t look;
+    int look_open;
 } Swapper;
+
+/* Puts an answer that the engine thread awaits; `answer` stays the caller's until its function runs
+ * there. [frame] */
+void swap_answer(Swapper *swapper, SwapAnswer *answer, LoopFunction *function, void *user);
+/* One more answer is to come. [engine] */
+void swap_await(Swapper *swapper);
+/* Closes the timer. [engine] */
+void swap_close(Swapper *swapper);
 
 /* One slot's part of a group. */
 typedef struct Attempt {
@@ -74,6 +96,7 @@ typedef struct Attempt {
     Fault fault;       /* of a save that failed */
     char note[512];    /* why the trial was inconclusive or didn't run */
     TrialResult tried;
+    SwapAnswer answer;
 } Attempt;
 
 /* What became of a group; `err` is KEEL_OK when its first frame was committed. Engine thread. */
@@ -89,13 +112,15 @@ struct Group {
     uint32_t count, at; /* `at`: the attempt that is being prepared */
     Attempt attempts[GROUP_SLOTS];
     _Atomic uint32_t refs;
-    int second_look; /* the file changed during the swap before: that nothing is new needs no line */
+    int second_look; /* the file changed during the swap before: that nothing is new needs no line
+                      */
     int64_t begun_ns, phase_ns, pause_ns;
     int64_t spent_ns[SWAP_PHASES];
     uv_timer_t timer; /* waits between two looks at a file that isn't complete */
     int timer_open;
     uv_work_t work;
     int64_t partial_since_ns;
+    SwapAnswer answer;
 };
 
 enum { SWAP_SAME = 1, SWAP_RETRY = 2 };
