@@ -92,18 +92,62 @@ static void trim_base(State *state, uint32_t kept_high)
               (off_t)(kept_high - head->high) * PAGE_BYTES);
 }
 
+/* The first page from `at` on that has memory in `fd`; `end` if there is none before it. */
+static uint64_t next_data(int fd, uint64_t at, uint64_t end, uint64_t offset)
+{
+    off_t found = lseek(fd, (off_t)(offset + at * PAGE_BYTES), SEEK_DATA);
+    if (found < 0)
+        return errno == ENXIO ? end : at;
+    uint64_t page = ((uint64_t)found - offset) / PAGE_BYTES;
+    return page < at ? at : page < end ? page : end;
+}
+
 /* Compares each page of [first, first + count) before it copies: a page that is equal costs no
  * write and no version. */
 static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
 {
     uint32_t changed = 0;
+    int noting = state->tier == STATE_TIER_TRACK && state->track.protecting;
+    int unseen = noting && state->track.hot_pages > 0 && store_plain(state);
     for (uint32_t id = first; id < first + count; id++) {
         const uint8_t *now = state->base + (uint64_t)id * PAGE_BYTES;
-        if (memcmp(now, store_page(&state->store, id), PAGE_BYTES) == 0)
+        uint32_t blind = unseen ? track_blind(state, id, first + count - id) : 0;
+        if (blind) {
+            store_put(state, id, now, blind);
+            changed += blind;
+            id += blind - 1;
+            kill_point();
+            continue;
+        }
+        int differs = memcmp(now, store_page(&state->store, id), PAGE_BYTES) != 0;
+        if (noting)
+            track_note(state, id, differs);
+        if (!differs)
             continue;
         store_put(state, id, now, 1);
         changed++;
         kill_point();
+    }
+    return changed;
+}
+
+/* A range of many new pages may have been allocated and never touched: where both memfds have
+ * holes, both are zero and nothing is to be read, let alone copied. */
+static uint32_t put_range(State *state, PageRange range)
+{
+    enum { LOOK = 64 };
+    if (range.count < LOOK)
+        return put_changed(state, range.first, range.count);
+    uint32_t changed = 0;
+    uint64_t end = (uint64_t)range.first + range.count, base = state->store.head->base_offset;
+    for (uint64_t at = range.first; at < end;) {
+        uint64_t arena = next_data(state->arena_fd, at, end, 0);
+        uint64_t kept = next_data(state->store.fd, at, end, base);
+        at = arena < kept ? arena : kept;
+        uint64_t stop = end < at + LOOK ? end : at + LOOK;
+        if (at < end)
+            changed += put_changed(state, (uint32_t)at, (uint32_t)(stop - at));
+        at = stop;
     }
     return changed;
 }
@@ -159,8 +203,7 @@ int state_commit(State *state, Error *err)
     kill_point();
     uint32_t dirty = 0;
     for (uint32_t i = 0; i < store->head->list_count; i++) {
-        PageRange range = store->list[i];
-        dirty += put_changed(state, range.first, range.count);
+        dirty += put_range(state, store->list[i]);
     }
     statics_put_staged(state);
     dirty += store->head->stage_count;

@@ -172,17 +172,21 @@ struct Pin {
 };
 
 /* The tracking tier's own things; see track.c. */
+typedef struct PageHeat {
+    uint32_t last; /* the commit in which it was changed last */
+    uint8_t run;   /* commits in a row that changed it */
+    uint8_t idle;  /* commits in a row that didn't, while it is hot */
+    uint8_t hot;   /* left unprotected, looked at by every commit */
+    uint8_t reserved;
+} PageHeat;
+
 typedef struct Track {
     int uffd, pagemap;
     void *regions;
-    uint32_t region_room;
-    uint8_t *heat;  /* by arena page: frames in a row that it was dirty; HEAT_HOT and above:
-                       unprotected */
-    PageRange *hot; /* in order */
-    uint32_t hot_count, hot_room, hot_pages;
-    uint32_t fresh_runs;           /* runs of pages that were not hot, in the last frame */
     uint64_t meta_last, data_last; /* no page from here on was ever protected */
-    int protecting;                /* 0: the arena is so small that it is compared whole */
+    PageHeat *heat;                /* by arena page */
+    uint32_t hot_pages;
+    int protecting; /* 0: the arena is so small that it is compared whole */
 } Track;
 
 typedef struct RemoteFree {
@@ -298,6 +302,8 @@ int track_open(State *state, char *ret_reason, size_t reason_bytes);
 void track_close(State *state);
 int track_collect(State *state, int undo, Error *err);
 void track_adapt(State *state);
+uint32_t track_blind(const State *state, uint32_t first, uint32_t count);
+void track_note(State *state, uint32_t id, int changed);
 void track_forget(State *state, uint64_t first, uint64_t last);
 
 /* statics.c */

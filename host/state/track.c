@@ -18,7 +18,13 @@ enum {
     REGIONS = 4096,
     /* Up to here comparing everything (about 60 ns a warm page) beats a system call and a fault a
        page. */
-    COMPARE_PAGES = 48
+    COMPARE_PAGES = 48,
+    /* Changed in so many commits in a row, a page is hot; unchanged in so many comparisons, it
+     * cools down. A hot page is compared every COMPARE_EVERY commits and copied unseen in the
+     * others. */
+    HOT_AFTER = 3,
+    COOL_AFTER = 2,
+    COMPARE_EVERY = 8
 };
 
 static int refused(char *ret_reason, size_t bytes, const char *what, int number)
@@ -66,6 +72,11 @@ static int self_test(State *state, char *ret_reason, size_t bytes)
     return 0;
 }
 
+static uint64_t heat_bytes(const State *state)
+{
+    return state->max_bytes / PAGE_BYTES * sizeof(PageHeat);
+}
+
 int track_open(State *state, char *ret_reason, size_t bytes)
 {
     Track *track = &state->track;
@@ -102,6 +113,13 @@ int track_open(State *state, char *ret_reason, size_t bytes)
         refused(ret_reason, bytes, "no memory for the tracking", ENOMEM);
         goto fail;
     }
+    track->heat = mmap(NULL, heat_bytes(state), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (track->heat == MAP_FAILED) {
+        track->heat = NULL;
+        refused(ret_reason, bytes, "no memory for the tracking", ENOMEM);
+        goto fail;
+    }
     if (self_test(state, ret_reason, bytes) != 0)
         goto fail;
     return 0;
@@ -118,17 +136,45 @@ void track_close(State *state)
     if (track->uffd >= 0)
         close(track->uffd);
     free(track->regions);
+    if (track->heat)
+        munmap(track->heat, heat_bytes(state));
     *track = (Track){.uffd = -1, .pagemap = -1};
 }
 
+static void protect(const State *state, uint64_t first, uint64_t last)
+{
+    struct uffdio_writeprotect shut = {
+        .range = {(uintptr_t)state->base + first * PAGE_BYTES, (last - first) * PAGE_BYTES},
+        .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+    ioctl(state->track.uffd, UFFDIO_WRITEPROTECT, &shut); /* failed: it counts as written again */
+}
+
+/* Protects what isn't hot of the written pages [first, last). */
+static void protect_cold(const State *state, uint64_t first, uint64_t last)
+{
+    const PageHeat *heat = state->track.heat;
+    while (first < last) {
+        while (first < last && heat[first].hot)
+            first++;
+        uint64_t end = first;
+        while (end < last && !heat[end].hot)
+            end++;
+        if (first < end)
+            protect(state, first, end);
+        first = end;
+    }
+}
+
 /* Adds the pages of [first, last) that were written since they were last asked for, and protects
- * them again. What can't be asked counts as written. */
-static void collect_range(State *state, uint64_t first, uint64_t last)
+ * them again. What can't be asked counts as written. Hot pages stay unprotected: their writes cost
+ * no fault (0.9 µs measured), but the kernel's scan can't leave them out, so the others are
+ * protected run by run (0.23 µs each). */
+static void collect_range(State *state, uint64_t first, uint64_t last, int spare_hot)
 {
     PageRegion *regions = state->track.regions;
     while (first < last) {
         uint64_t end = first;
-        int count = scan(state, first, last, SCAN_FLAG_WP, regions, REGIONS, &end);
+        int count = scan(state, first, last, spare_hot ? 0 : SCAN_FLAG_WP, regions, REGIONS, &end);
         if (count < 0 || end <= first) {
             store_list_add(&state->store, (uint32_t)first, (uint32_t)(last - first));
             return;
@@ -137,8 +183,39 @@ static void collect_range(State *state, uint64_t first, uint64_t last)
             uint64_t from = (regions[i].start - (uintptr_t)state->base) / PAGE_BYTES;
             uint64_t to = (regions[i].end - (uintptr_t)state->base) / PAGE_BYTES;
             store_list_add(&state->store, (uint32_t)from, (uint32_t)(to - from));
+            if (spare_hot)
+                protect_cold(state, from, to);
         }
         first = end;
+    }
+}
+
+/* How many pages from `first` on, at most `count`, are to be copied without a look. */
+uint32_t track_blind(const State *state, uint32_t first, uint32_t count)
+{
+    uint32_t n = 0;
+    while (n < count && state->track.heat[first + n].hot &&
+           ((first + n) / 64 + state->commits) % COMPARE_EVERY != 0)
+        n++;
+    return n;
+}
+
+/* A page of the list was compared: did this commit change it? */
+void track_note(State *state, uint32_t id, int changed)
+{
+    PageHeat *heat = &state->track.heat[id];
+    uint32_t now = (uint32_t)state->commits;
+    if (changed) {
+        heat->run = heat->last + 1 == now ? (uint8_t)(heat->run + (heat->run < 255)) : 1;
+        heat->last = now;
+        heat->idle = 0;
+        if (!heat->hot && heat->run >= HOT_AFTER) {
+            heat->hot = 1;
+            state->track.hot_pages++;
+        }
+    } else if (heat->hot && ++heat->idle >= COOL_AFTER) {
+        heat->hot = heat->run = 0;
+        state->track.hot_pages--;
     }
 }
 
@@ -152,8 +229,9 @@ int track_collect(State *state, int undo, Error *err)
         state->track.meta_last = meta;
     if (state->track.data_last < last)
         state->track.data_last = last;
-    collect_range(state, 0, meta);
-    collect_range(state, state->data_first, last);
+    int spare_hot = !undo && state->track.hot_pages > 0;
+    collect_range(state, 0, meta, spare_hot);
+    collect_range(state, state->data_first, last, spare_hot);
     return 0;
 }
 
