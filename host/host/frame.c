@@ -62,7 +62,9 @@ static void handle_fault(Host *host, Slot *slot, uint64_t owner, const Fault *fa
                          const char *undone)
 {
     slot->faults++;
-    if (slot->probation.group && slot->running && owner == slot->running->number) {
+    /* A first generation has nothing to go back to: it goes on from the frame before, until the
+     * breaker opens. */
+    if (slot->probation.old && owner == slot->running->number) {
         breaker_remember(&slot->breaker, slot->running->image->hash, fault->text);
         tell(host, slot, 0, fault->text);
         group_roll_back(slot->probation.group, 0, fault->text);

@@ -13,6 +13,7 @@
 #include "host/services.h"
 
 enum { WORKERS_MOST = 8, ADD_LOOK_NS = 2 * 1000 * 1000 };
+#define CLOSE_PATIENCE_NS (INT64_C(3) * 1000 * 1000 * 1000)
 
 static _Thread_local Error last_error;
 
@@ -124,6 +125,22 @@ static void close_slot(Host *host, Slot *slot)
     }
 }
 
+/* Swaps that are under way come to an end: what is prepared is committed or refused, what waits for
+ * its first frame is taken out again. */
+static void end_swaps(Host *host)
+{
+    int64_t until = clock_now_ns() + CLOSE_PATIENCE_NS;
+    HostSwaps swaps = {.host = host};
+    while (loop_call(host->loop, host_look_for_swaps, &swaps) == KEEL_OK && swaps.active &&
+           clock_now_ns() < until) {
+        boundary_wait(&host->boundary, ADD_LOOK_NS);
+        boundary_run(&host->boundary);
+        for (int i = 0; i < atomic_load(&host->slot_count); i++)
+            if (host->slots[i]->probation.first)
+                group_cancel(host->slots[i]->probation.group);
+    }
+}
+
 void keel_host_close(keel_host *host)
 {
     if (!host)
@@ -131,6 +148,7 @@ void keel_host_close(keel_host *host)
     if (host->control_close)
         host->control_close(host->control);
     if (host->loop) {
+        end_swaps(host);
         loop_call(host->loop, host_watch_end, host);
         trial_free(host->trial);
         boundary_run(&host->boundary); /* the last pins are given back */

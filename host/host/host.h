@@ -47,6 +47,7 @@ struct keel_host {
     int polling;
     Watched watched[HOST_SLOTS]; /* [engine] */
     int watched_count;
+    int closing; /* [engine] no new swap begins */
 
     Slot *slots[HOST_SLOTS]; /* [frame]; grows only */
     _Atomic int slot_count;
@@ -79,6 +80,13 @@ typedef struct HostAdd {
 } HostAdd;
 void host_watch_slot(void *host_add);
 void host_add_unref(HostAdd *add);
+
+/* Lets no new swap begin and counts those under way. [engine] */
+typedef struct HostSwaps {
+    Host *host;
+    int active;
+} HostSwaps;
+void host_look_for_swaps(void *host_swaps);
 
 /* Stops watching all. [engine] */
 void host_watch_end(void *host);

@@ -34,6 +34,13 @@ static void file_swap_over(Group *group, const Error *err, void *user)
     if (err->code && err->code != KEEL_ESAME)
         for (uint32_t i = 0; i < group->count; i++)
             group->attempts[i].slot->refused++;
+    if (err->code ==
+        KEEL_ECHANGED) /* a rollback came between: what the file holds is still wanted */
+        for (uint32_t i = 0; i < group->count; i++) {
+            Watched *watched = watched_of(host, group->attempts[i].slot);
+            if (watched)
+                watched->again = 1;
+        }
     group_over(host, group);
 }
 
@@ -41,6 +48,8 @@ static void begin_by_file(Host *host, Watched *watched)
 {
     int again = watched->again;
     watched->again = 0;
+    if (host->closing)
+        return;
     Group *group = group_new(&host->swapper, 0, file_swap_over, host);
     if (!group || group_add(group, watched->slot, watched->path, NULL)) {
         log_error("swap", "%s: no memory for a swap", watched->slot->name);
@@ -97,6 +106,15 @@ int host_watch_begin(Host *host, Error *err)
     loop_call(host->loop, watch_begin, &begin);
     *err = begin.err;
     return begin.err.code;
+}
+
+void host_look_for_swaps(void *user)
+{
+    HostSwaps *swaps = user;
+    swaps->host->closing = 1;
+    swaps->active = 0;
+    for (int i = 0; i < swaps->host->watched_count; i++)
+        swaps->active += swaps->host->watched[i].active != NULL;
 }
 
 void host_watch_end(void *user)
@@ -184,6 +202,8 @@ int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Im
 {
     if (!count || count > GROUP_SLOTS)
         return err_set(err, KEEL_EINVAL, "a swap takes 1 to %d slots", GROUP_SLOTS);
+    if (host->closing)
+        return err_set(err, KEEL_ECANCELED, "the host is closing");
     if (atomic_load(&host->paused))
         return err_set(err, KEEL_EBUSY, "the host is paused: resume it first (keel ctl pause off)");
     Asked *asked = malloc(sizeof *asked);

@@ -191,6 +191,29 @@ static void leave_probation(Slot *slot)
     group_unref(group);
 }
 
+/* All slots of the group, whose frames have been undone, run their old generations. */
+static void old_ones_again(Group *group)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        Slot *slot = group->attempts[i].slot;
+        slot->running = slot->probation.old;
+        use_statics(slot);
+        leave_probation(slot);
+        slot->swaps--;
+    }
+}
+
+void group_cancel(Group *group)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        effects_undo(&group->attempts[i].slot->effects);
+        state_undo(group->attempts[i].slot->state, NULL);
+    }
+    old_ones_again(group);
+    err_set(&group->err, KEEL_ECANCELED, "the host is closing");
+    group_decided(group);
+}
+
 static int with_hooks(const Group *group, const Slot *slot)
 {
     for (uint32_t i = 0; i < group->count; i++) {
@@ -213,16 +236,10 @@ static void commit_again(void *user)
 void group_first_frame_failed(Group *group, Slot *slot, const Fault *fault)
 {
     int again = fault->kind == FAULT_TYPES && with_hooks(group, slot);
-    for (uint32_t i = 0; i < group->count; i++) {
-        Attempt *attempt = &group->attempts[i];
-        Slot *one = attempt->slot;
-        one->running = one->probation.old;
-        use_statics(one);
-        leave_probation(one);
-        one->swaps--;
-        if (again && one == slot)
-            attempt->how = TRIAL_HOOKS;
-    }
+    old_ones_again(group);
+    for (uint32_t i = 0; i < group->count && again; i++)
+        if (group->attempts[i].slot == slot)
+            group->attempts[i].how = TRIAL_HOOKS;
     if (again) {
         group->swapper->at_boundary(group->swapper->host, commit_again, group);
         return;

@@ -163,6 +163,9 @@ void group_decided(Group *group);
 /* After a fault: returns if this process can go on, else reports and ends it with status 70. */
 void swap_recover(const Slot *slot, const Fault *fault);
 
+/* The host closes before the group's first frame: every slot as before the commit. */
+void group_cancel(Group *group);
+
 /* ---- both ---- */
 void group_go(Group *group, SwapPhase phase, const char *detail);
 void group_ref(Group *group);

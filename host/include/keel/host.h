@@ -70,8 +70,7 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
 void keel_host_close(keel_host *host);
 
 /* Adds a slot for the module at `path`, and loads and starts it. When that fails the error says
- * why; the slot is made all the same if `ret_slot` isn't NULL, and waits for a better build.
- * [frame] */
+ * why, and the slot is there all the same and waits for a better build. [frame] */
 int keel_host_add(keel_host *host, const char *path, const struct keel_slot_options *options,
                   keel_slot **ret_slot);
 
@@ -82,8 +81,9 @@ int keel_host_frame(keel_host *host);
 /* The same at a time of the program's own monotonic clock, which must not run backwards. [frame] */
 int keel_host_frame_at(keel_host *host, int64_t time_ns);
 
-/* Sleeps until `until_ns` of CLOCK_MONOTONIC, and does meanwhile what waits at the boundary. A program that has time left
- * before its next frame gets swaps sooner this way, and their work out of its frames. [frame] */
+/* Sleeps until `until_ns` of CLOCK_MONOTONIC, and does meanwhile what waits at the boundary. A
+ * program that has time left before its next frame gets swaps sooner this way, and their work out
+ * of its frames. [frame] */
 void keel_host_idle(keel_host *host, int64_t until_ns);
 
 enum {
