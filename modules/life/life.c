@@ -193,15 +193,21 @@ static int work(struct keel_work *w)
  * and restore goes on reading the old ones. */
 enum { SAVED_1 = 1 };
 struct saved_1 {
-    uint64_t step, births, deaths, sparks;
+    uint64_t step, alive, births, deaths, sparks;
     keel_handle spark, figures, counting;
 };
 
 static int save(keel *k, struct keel_writer *w)
 {
     const struct life *life = keel_state(k, struct life);
-    struct saved_1 s = {life->step,  life->births,  life->deaths,  life->sparks,
-                        life->spark, life->figures, life->counting};
+    struct saved_1 s = {.step = life->step,
+                        .alive = life->alive,
+                        .births = life->births,
+                        .deaths = life->deaths,
+                        .sparks = life->sparks,
+                        .spark = life->spark,
+                        .figures = life->figures,
+                        .counting = life->counting};
     w->version = SAVED_1;
     int rc = w->write(w, &s, sizeof s);
     return rc ? rc : w->write(w, life->now, WORLD_WORDS * sizeof *life->now);
@@ -215,20 +221,23 @@ static int restore(keel *k, struct keel_reader *r)
                          SAVED_1);
     struct life *life = keel_state(k, struct life);
     int rc = allocate(k, life);
-    if (!rc)
-        rc = r->read(r, &s, sizeof s);
+    if (rc)
+        return rc;
+    rc = r->read(r, &s, sizeof s);
     if (!rc)
         rc = r->read(r, life->now, WORLD_WORDS * sizeof *life->now);
     if (rc)
         return keel_fail(k, rc, "the saved world is cut short");
+    if (world_population(life->now) != s.alive)
+        return keel_fail(k, KEEL_EDATA, "the saved world is not the one that was counted");
     life->step = s.step;
+    life->alive = s.alive;
     life->births = s.births;
     life->deaths = s.deaths;
     life->sparks = s.sparks;
     life->spark = s.spark;
     life->figures = s.figures;
     life->counting = s.counting;
-    life->alive = world_population(life->now);
     return KEEL_OK;
 }
 
