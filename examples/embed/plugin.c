@@ -14,7 +14,7 @@ static void frame(keel *k, const struct keel_frame *f)
     if (world->height < 0 && world->speed < 0) {
         world->height = 0;
         world->speed = 12; /* up again */
-        keel_info(k, "bounce at tick %ld, gravity %g", world->ticks, GRAVITY);
+        keel_info(k, "up at tick %ld, gravity %g", world->ticks, GRAVITY);
     }
 }
 
