@@ -1,0 +1,160 @@
+/* Slots: adding one to a host and starting its first generation, finding one, giving it messages.
+ * Frame thread, but where host.h says otherwise. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "host/host.h"
+#include "host/services.h"
+
+enum { ADD_LOOK_NS = 2 * 1000 * 1000 };
+
+/* "ball" of "/some/where/ball.so". */
+static void name_of(const char *path, char ret_name[64])
+{
+    const char *base = strrchr(path, '/');
+    base = base ? base + 1 : path;
+    const char *dot = strrchr(base, '.');
+    int n = dot && dot != base ? (int)(dot - base) : (int)strlen(base);
+    snprintf(ret_name, 64, "%.*s", n > 63 ? 63 : n, base);
+}
+
+/* The same file in two slots: ball, ball-2, ball-3 … */
+static void name_slot(Host *host, Slot *slot, const char *wanted, const char *path)
+{
+    char name[64];
+    if (wanted && *wanted)
+        snprintf(name, sizeof name, "%s", wanted);
+    else
+        name_of(path, name);
+    snprintf(slot->name, sizeof slot->name, "%s", name);
+    for (int n = 2; host_find_slot(host, slot->name); n++)
+        snprintf(slot->name, sizeof slot->name, "%.50s-%d", name, n);
+}
+
+static int make_slot(Host *host, const char *path, const struct keel_slot_options *options,
+                     Slot **ret_slot, Error *err)
+{
+    int number = atomic_load(&host->slot_count);
+    if (number == HOST_SLOTS)
+        return err_set(err, KEEL_ELIMIT, "a host has at most %d slots", HOST_SLOTS);
+    StateOptions state_options = {.max_bytes = options->state_bytes,
+                                  .tier = (StateTier)host->options.tier};
+    State *state;
+    int rc = state_open(&state_options, &state, err);
+    if (rc)
+        return rc;
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        seed = (uint64_t)clock_now_ns();
+    Slot *slot = malloc(sizeof *slot);
+    if (!slot) {
+        state_close(state);
+        return err_set(err, KEEL_ENOMEM, "no memory for a slot");
+    }
+    slot_init(slot, state, host->workers, KEEL_MODE_LIVE, seed);
+    slot->number = (uint32_t)number;
+    slot->host = host;
+    slot->context.user = options->user;
+    slot->deadline_option_ns = host->options.deadline_ns;
+    if (host->options.probation_frames)
+        slot->probation_frames = host->options.probation_frames;
+    slot->path = realpath(path, NULL);
+    if (!slot->path)
+        slot->path = strdup(path);
+    name_slot(host, slot, options->name, path);
+    services_give(slot);
+    host->slots[number] = slot;
+    atomic_store(&host->slot_count, number + 1);
+    *ret_slot = slot;
+    return KEEL_OK;
+}
+
+static void bind_frame_thread(Host *host)
+{
+    if (host->begun)
+        return;
+    host->begun = 1;
+    atomic_store(&host->frame_thread, gettid());
+    loader_thread_known();
+    guard_thread_begin(NULL);
+}
+
+int keel_host_add(keel_host *host, const char *path, const struct keel_slot_options *options,
+                  keel_slot **ret_slot)
+{
+    struct keel_slot_options known = {0};
+    if (options)
+        memcpy(&known, options, options->size < sizeof known ? options->size : sizeof known);
+    bind_frame_thread(host);
+    Error err = {0};
+    Slot *slot = NULL;
+    if (make_slot(host, path, &known, &slot, &err))
+        return host_failed(&err);
+    HostAdd *add = calloc(1, sizeof *add);
+    if (!add)
+        return host_failed(&(Error){KEEL_ENOMEM, "no memory for a slot"});
+    *add = (HostAdd){.refs = 2, .host = host, .slot = slot, .path = path, .watch = !known.no_watch};
+    int64_t now = clock_now_ns();
+    slot->effects.now_ns = now;
+    slot->wall_ns = clock_wall_ns();
+    if (loop_call(host->loop, host_watch_slot, add)) {
+        free(add);
+        return host_failed(&(Error){KEEL_ECANCELED, "the host is closing"});
+    }
+    /* Decided: refused by the engine thread, or started here by the mail that the boundary runs. */
+    while (!atomic_load(&add->decided) && !slot->running) {
+        boundary_wait(&host->boundary, ADD_LOOK_NS);
+        boundary_run(&host->boundary);
+    }
+    if (ret_slot)
+        *ret_slot = slot;
+    err = add->err;
+    host_add_unref(add);
+    return slot->running ? KEEL_OK : host_failed(&err);
+}
+
+Slot *host_find_slot(Host *host, const char *name)
+{
+    int slots = atomic_load(&host->slot_count);
+    if (!name || !*name)
+        return slots == 1 ? host->slots[0] : NULL;
+    for (int i = 0; i < slots; i++)
+        if (!strcmp(host->slots[i]->name, name))
+            return host->slots[i];
+    return NULL;
+}
+
+/* ---- messages ---- */
+
+typedef struct Message {
+    Slot *slot;
+    struct keel_event event;
+} Message;
+
+static void deliver(void *user)
+{
+    Message *message = user;
+    message->event.time_ns = message->slot->effects.now_ns;
+    inputs_put(&message->slot->inputs, &message->event);
+    free(message);
+}
+
+int keel_slot_send(keel_slot *slot, uint64_t tag, const void *data, uint64_t bytes)
+{
+    Message *message = malloc(sizeof *message + (size_t)bytes);
+    if (!message)
+        return host_failed(&(Error){KEEL_ENOMEM, "no memory for a message"});
+    if (bytes)
+        memcpy(message + 1, data, (size_t)bytes);
+    message->slot = slot;
+    message->event = (struct keel_event){.kind = KEEL_EVENT_MESSAGE,
+                                         .tag = tag,
+                                         .data = bytes ? message + 1 : NULL,
+                                         .data_bytes = bytes};
+    boundary_post(&((Host *)slot->host)->boundary, deliver, message);
+    return KEEL_OK;
+}
