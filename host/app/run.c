@@ -177,7 +177,7 @@ static int verdict(keel_slot **slots, int count)
 {
     for (int i = 0; i < count; i++) {
         struct keel_slot_status status = {.size = sizeof status};
-        if (keel_slot_status(slots[i], &status) || status.phase == KEEL_SLOT_WAITING ||
+        if (keel_slot_query(slots[i], &status) || status.phase == KEEL_SLOT_WAITING ||
             status.phase == KEEL_SLOT_STOPPED)
             return 1;
     }

@@ -145,7 +145,7 @@ static LoaderStatus settle(Smoke *smoke)
 static struct keel_slot_status status_of(Smoke *smoke)
 {
     struct keel_slot_status status = {.size = sizeof status};
-    keel_slot_status(smoke->slot, &status);
+    keel_slot_query(smoke->slot, &status);
     return status;
 }
 

@@ -81,7 +81,7 @@ static void answer(void *user)
     let_go(question);
 }
 
-int keel_slot_status(keel_slot *slot, struct keel_slot_status *ret_status)
+int keel_slot_query(keel_slot *slot, struct keel_slot_status *ret_status)
 {
     Host *host = slot->host;
     struct keel_slot_status status;

@@ -137,7 +137,7 @@ struct keel_slot_status {
 };
 
 /* As of the last boundary. [any] */
-int keel_slot_status(keel_slot *slot, struct keel_slot_status *ret_status);
+int keel_slot_query(keel_slot *slot, struct keel_slot_status *ret_status);
 
 /* The calling thread's last error, "" for none. Valid until its next call. [any] */
 const char *keel_host_error(void);
