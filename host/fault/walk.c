@@ -25,7 +25,9 @@ int walk_readable(uintptr_t address)
     return readable;
 }
 
-static int read_word(uintptr_t address, uintptr_t *ret)
+/* A sanitizer knows nothing of what else lies on that stack. */
+__attribute__((no_sanitize("address", "thread"))) static int read_word(uintptr_t address,
+                                                                       uintptr_t *ret)
 {
     if (address & (sizeof(uintptr_t) - 1) || address < 4096 || !walk_readable(address))
         return 0;

@@ -101,7 +101,8 @@ int dltext_explain(const char *path, const char *staged, const char *said, Error
         return err_set(err, KEEL_ELOAD,
                        "%s asks for an executable stack: link it with -Wl,-z,noexecstack (%s)",
                        file, words);
-    if (strstr(words, "annot allocate") || strstr(words, "annot map"))
+    if (strstr(words, "annot allocate") || strstr(words, "annot map") ||
+        strstr(words, "failed to map"))
         return err_set(err, KEEL_ELOAD, "there is no memory to load %s: free some (%s)", file,
                        words);
     return err_set(err, KEEL_ELOAD, "the loader refused %s: rebuild it (%s)", file, words);

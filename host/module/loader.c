@@ -370,6 +370,17 @@ static int join_thread(Loader *loader)
     return pthread_timedjoin_np(loader->thread, NULL, &until);
 }
 
+/* What can't be closed lives as long as the process; threads may be in it. */
+static void leave_behind(Generation *g)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static Generation *left_behind;
+    pthread_mutex_lock(&mutex);
+    g->next = left_behind;
+    left_behind = g;
+    pthread_mutex_unlock(&mutex);
+}
+
 static int close_at_end(Generation *g)
 {
     Error err;
@@ -412,6 +423,7 @@ void loader_free(Loader *loader)
             continue;
         }
         loader->all = g->next;
+        leave_behind(g);
         left++;
     }
     guard_thread_end();
