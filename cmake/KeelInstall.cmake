@@ -34,7 +34,7 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/KeelConfig.cmake.in Keel
   INSTALL_DESTINATION ${package})
 write_basic_package_version_file(KeelConfigVersion.cmake VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/KeelConfig.cmake ${PROJECT_BINARY_DIR}/KeelConfigVersion.cmake
-  ${CMAKE_CURRENT_LIST_DIR}/KeelModule.cmake DESTINATION ${package})
+  ${CMAKE_CURRENT_LIST_DIR}/KeelModule.cmake ${CMAKE_CURRENT_LIST_DIR}/keel-module.map DESTINATION ${package})
 
 # ${pcfiledir}: an installed tree may be moved.
 file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
@@ -45,6 +45,7 @@ if(shim_type STREQUAL "STATIC_LIBRARY")
 endif()
 list(JOIN KEEL_MODULE_COMPILE_OPTIONS " " module_cflags)
 list(JOIN KEEL_MODULE_LINK_OPTIONS " " module_libs)
+string(REPLACE "${CMAKE_CURRENT_LIST_DIR}/keel-module.map" "\${libdir}/cmake/Keel/keel-module.map" module_libs "${module_libs}")
 list(JOIN KEEL_MODULE_LINK_OPTIONS_CXX " " module_libs_cxx)
 foreach(name keel-core keel-module)
   configure_file(${CMAKE_CURRENT_LIST_DIR}/${name}.pc.in ${name}.pc.gen @ONLY)

@@ -9,9 +9,11 @@
 #   no-gnu-unique          C++ inline statics would keep the image loaded for ever
 #   file-prefix-map        the same source gives the same image in any folder
 #   static libstdc++       C++ library code then shares the module's heap
-#   Bsymbolic              std:: templates stay visible whatever one asks for: the host's libstdc++ must not take their place
+#   version script         one exported symbol also where headers ask for visible ones, as std:: templates do: the
+#                          host's libstdc++ must not take their place
 set(KEEL_MODULE_COMPILE_OPTIONS -g -ffunction-sections -fdata-sections -fno-semantic-interposition)
-set(KEEL_MODULE_LINK_OPTIONS -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs -Wl,--exclude-libs,ALL -Wl,-Bsymbolic)
+set(KEEL_MODULE_LINK_OPTIONS -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs -Wl,--exclude-libs,ALL
+    -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/keel-module.map)
 set(KEEL_MODULE_LINK_OPTIONS_CXX -static-libstdc++ -Wl,-u,_Znwm -Wl,-u,abort -Wl,-u,strdup)
 
 function(keel_add_module name)

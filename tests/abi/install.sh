@@ -28,7 +28,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 10; i++)
         if (keel_host_frame(host) < 0)
             return fprintf(stderr, "%s\n", keel_host_error()), 1;
-    keel_slot_status(slot, &status);
+    keel_slot_query(slot, &status);
     keel_host_close(host);
     printf("%s ran %d frames\n", status.name, (int)status.frames);
     return status.frames == 10 ? 0 : 1;
