@@ -100,7 +100,7 @@ static void judge_fault(TrialResult *result, const Fault *fault)
     if (shared->kind == FAULT_TYPES)
         result->types_changed = 1;
     if (shared->kind == FAULT_TYPES || shared->kind == FAULT_ERROR)
-        say(result, TRIAL_FAIL, "%.500s", result->text[0] ? result->text : fault->text);
+        say(result, TRIAL_FAIL, "%.240s", fault->text);
     else if (shared->kind == FAULT_EXIT)
         say(result, TRIAL_FAIL, "%s %.240s: a module must not end its host",
             actor(result, who, sizeof who), fault->text);
@@ -143,7 +143,6 @@ static void judge(const TrialWireRequest *r, const Ending *ending, TrialResult *
     } else if (shared->finished && shared->kind == FAULT_NONE) {
         say(result, TRIAL_PASS, "%s", "");
     } else if (shared->finished) {
-        snprintf(result->text, sizeof result->text, "%.500s", shared->replay.text);
         judge_fault(result, shared->replaying ? &shared->replay.fault : &shared->fault);
     } else if (ending->by_signal) {
         say(result, TRIAL_FAIL, "%s ended the process by SIG%s", who, exit_name(ending->status));

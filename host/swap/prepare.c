@@ -258,6 +258,12 @@ static void pin_on_frame(void *user)
         !(group->flags & SWAP_SAME)) {
         err_set(err, KEEL_ESAME, "%s: rebuilt, same bytes: still generation %llu", slot->name,
                 (unsigned long long)slot->running->number);
+    } else if (slot->running && strcmp(slot->running->image->name, attempt->image->name) != 0) {
+        err_set(
+            err, KEEL_EREFUSED,
+            "%s: %s holds the module \"%s\", this slot runs \"%s\": their states have nothing in "
+            "common; give it a slot of its own",
+            slot->name, attempt->image->path, attempt->image->name, slot->running->image->name);
     } else if (!slot->running) {
         attempt->how = TRIAL_START;
         attempt->expected = 0;
