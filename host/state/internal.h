@@ -98,6 +98,8 @@ typedef struct TypeRecord {
 
 #define STORE_MAGIC UINT64_C(0x6b65656c73746f31) /* "keelsto1" */
 
+enum { WARM_SLOTS = 64 }; /* slots of the pool that keep their memory */
+
 enum { STORE_IDLE = 0, STORE_COPYING = 1 };
 
 typedef struct PageRange {
@@ -282,6 +284,9 @@ const TypeRecord *type_record(const State *state, uint32_t id);
 int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, Error *err);
 void store_close(Store *store);
 int store_open_pool(Store *store, Error *err);
+/* Opens the pool ahead of the first pin and touches what the first swap needs of it: fresh pages at a
+ * boundary would cost more than the swap. */
+void store_warm_pool(Store *store, uint32_t data_first);
 uint64_t store_table_offset(const Store *store, int pin);
 int store_remember(Store *store, uint32_t id, uint32_t slot, uint32_t from);
 const uint8_t *store_page(const Store *store, uint32_t id);

@@ -82,6 +82,8 @@ int state_open(const StateOptions *options, State **ret, Error *err)
         state_close(state);
         return code;
     }
+    if (state->tier != STATE_TIER_OFF)
+        store_warm_pool(&state->store, state->data_first);
     state->commits = 0;
     *ret = state;
     return 0;

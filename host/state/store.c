@@ -127,6 +127,29 @@ int store_open_pool(Store *store, Error *err)
     return 0;
 }
 
+/* Writes zeros where zeros are. */
+static void touch(void *first, uint64_t bytes)
+{
+    volatile uint8_t *at = first;
+    for (uint64_t i = 0; i < bytes; i += PAGE_BYTES)
+        at[i] = 0;
+}
+
+void store_warm_pool(Store *store, uint32_t data_first)
+{
+    if (store_open_pool(store, NULL) != 0)
+        return; /* the first pin will say why */
+    const uint32_t firsts[] = {0, data_first, store->arena_pages};
+    for (int i = 0; i < 3; i++) {
+        touch(&store->slot_of[firsts[i]], 1);
+        touch(&store->meta[firsts[i]], 1);
+        touch(&store->base_busy[firsts[i]], 1);
+    }
+    for (int i = 0; i < STATE_PINS; i++)
+        touch(store->pool + store_table_offset(store, i), 1);
+    touch(store->slots, (uint64_t)WARM_SLOTS * PAGE_BYTES);
+}
+
 const uint8_t *store_page(const Store *store, uint32_t id)
 {
     uint32_t slot = store->slot_of ? store->slot_of[id] : 0;
@@ -309,8 +332,10 @@ void store_fold(State *state, uint32_t budget)
         pooled_remove(store, id);
     }
     if (store_plain(state) && store->slot_count > 0) {
-        fallocate(store->pool_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)store->head->slots_offset, (off_t)store->slot_count * PAGE_BYTES);
+        if (store->slot_count > WARM_SLOTS)
+            fallocate(store->pool_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      (off_t)store->head->slots_offset + (off_t)WARM_SLOTS * PAGE_BYTES,
+                      (off_t)(store->slot_count - WARM_SLOTS) * PAGE_BYTES);
         store->slot_count = store->free_count = 0;
     }
 }
