@@ -1,8 +1,10 @@
 /* The program `keel`: finds the command and hands over. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/commands.h"
+#include "module/loader.h"
 
 static const struct {
     const char *name, *help;
@@ -25,12 +27,22 @@ static void usage(FILE *to)
           to);
 }
 
+/* exit would run the destructors of modules that could not be unloaded. */
+static int leave(int status)
+{
+    if (loader_left()) {
+        fflush(NULL);
+        _exit(status);
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(name, commands[i].name))
-            return commands[i].run(argc - 1, argv + 1);
+            return leave(commands[i].run(argc - 1, argv + 1));
     if (!strcmp(name, "--version")) {
         printf("keel %s, ABI 1.0\n", KEEL_VERSION);
         return 0;

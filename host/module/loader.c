@@ -370,6 +370,13 @@ static int join_thread(Loader *loader)
     return pthread_timedjoin_np(loader->thread, NULL, &until);
 }
 
+static _Atomic int code_left; /* generations that no loader has any more, or a thread in one */
+
+int loader_left(void)
+{
+    return atomic_load(&code_left);
+}
+
 /* What can't be closed lives as long as the process; threads may be in it. */
 static void leave_behind(Generation *g)
 {
@@ -379,6 +386,7 @@ static void leave_behind(Generation *g)
     g->next = left_behind;
     left_behind = g;
     pthread_mutex_unlock(&mutex);
+    atomic_fetch_add(&code_left, 1);
 }
 
 static int close_at_end(Generation *g)
@@ -410,6 +418,7 @@ void loader_free(Loader *loader)
     if (join_thread(loader)) {
         log_warn("module", "%s still keeps the loader's thread; it is left behind",
                  loader->busy_name);
+        atomic_fetch_add(&code_left, 1);
         return; /* the thread uses all of it */
     }
     /* What can be closed is; the rest stays mapped, with its image, name and list entry: threads
@@ -427,6 +436,8 @@ void loader_free(Loader *loader)
         left++;
     }
     guard_thread_end();
+    if (loader->locked)
+        atomic_fetch_add(&code_left, 1);
     if (left)
         log_warn("module", "%d generation%s in memory at the end", left,
                  left == 1 ? " stays" : "s stay");

@@ -34,6 +34,10 @@ int loader_new(Loader **ret, Error *err);
 /* Closes all that it can; what it can't stays mapped. Waiting loads are answered KEEL_ECANCELED. */
 void loader_free(Loader *loader);
 
+/* Nonzero when code of modules stayed mapped after loader_free: exit would run its destructors, and
+ * one may crash or never return. A program then ends by _exit. [any] */
+int loader_left(void);
+
 /* Takes a reference to the image. Two loads of one image share nothing: the second gets a copy of
  * the bytes. KEEL_EBUSY, KEEL_ENOMEM and KEEL_ECANCELED come back at once, then `done` isn't
  * called. [any] */
