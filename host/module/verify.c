@@ -172,12 +172,16 @@ int verify_table(Generation *g, Error *err)
                        path);
     uint64_t head = offsetof(struct keel_module, start);
     if ((uintptr_t)table % _Alignof(struct keel_module) ||
-        !verify_inside(g, (uintptr_t)table, head, PF_R) ||
-        !verify_inside(g, (uintptr_t)table, table->size, PF_R))
+        !verify_inside(g, (uintptr_t)table, head, PF_R))
         return err_set(err, KEEL_EIMAGE,
                        "%s: " KEEL_SYMBOL " lies outside the image: a library that it names "
                        "defines it too",
                        path);
+    if (!verify_inside(g, (uintptr_t)table, table->size, PF_R))
+        return err_set(err, KEEL_EIMAGE,
+                       "%s: " KEEL_SYMBOL " says that it has %u bytes, but the image ends before: "
+                       "let KEEL_MODULE make the table",
+                       path, table->size);
     int rc = check_text(g, "name", table->name, err);
     if (!rc)
         rc = check_text(g, "version", table->version, err);
