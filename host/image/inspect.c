@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gelf.h>
 #include <libelf.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "image/dynamic.h"
@@ -151,4 +152,16 @@ int inspect_refuse(const Inspection *inspection, Error *err)
                        "it does not export the symbol keel_module: a version script or a linker "
                        "option hides it: let that one symbol be seen");
     return KEEL_OK;
+}
+
+int inspect_image(const Image *image, Error *err)
+{
+    Inspection *seen = malloc(sizeof *seen);
+    if (!seen)
+        return err_set(err, KEEL_ENOMEM, "no memory to inspect %s", image->path);
+    int rc = inspect_bytes(image->data, image->bytes, seen, err);
+    if (!rc)
+        rc = inspect_refuse(seen, err);
+    free(seen);
+    return rc ? err_wrap(err, "%s", image->path), rc : KEEL_OK;
 }

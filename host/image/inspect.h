@@ -1,6 +1,6 @@
 /* What only a deep look tells: libraries, symbols, hazards. Runs libelf on bytes of unknown origin,
- * so it is called in the helper process under its limits, never in the host; the result is plain
- * data that the host checks. One thread. */
+ * so it is called in the helper process under its limits; the result is plain data that the host
+ * checks. A host without a helper has only itself to look with, before it loads. One thread. */
 #ifndef IMAGE_INSPECT_H
 #define IMAGE_INSPECT_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "image/image.h"
 
 enum { INSPECT_LIST = 64, INSPECT_TEXT = 128 };
 
@@ -39,6 +40,9 @@ typedef struct Inspection {
 /* KEEL_EIMAGE with a sentence when the tables contradict each other. What text there is in `*ret`
  * is printable: bytes below space or above '~' are '?'. */
 int inspect_bytes(const void *data, size_t bytes, Inspection *ret, Error *err);
+
+/* inspect_bytes and inspect_refuse in one: 0 when this image can be a module here. */
+int inspect_image(const Image *image, Error *err);
 
 /* The first reason why such an image can't be a module here, as a sentence; 0 when there is none.
  */

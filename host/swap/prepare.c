@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "image/inspect.h"
 #include "swap/swap.h"
 #include "watch/settle.h"
 
@@ -148,6 +149,11 @@ static void refuse(Group *group)
     group_unref(group);
 }
 
+static int tries(const Swapper *swapper)
+{
+    return swapper->trial && swapper->trial_mode != SWAP_TRIAL_OFF;
+}
+
 /* ---- settle: on a thread of libuv's pool, since it waits for the disk ---- */
 
 static void settle_work(uv_work_t *work)
@@ -156,6 +162,8 @@ static void settle_work(uv_work_t *work)
     Attempt *attempt = &group->attempts[group->at];
     memset(&group->err, 0, sizeof group->err);
     group->err.code = image_load_file(attempt->path, 0, &attempt->image, &group->err);
+    if (!group->err.code && !tries(group->swapper)) /* else the helper does it */
+        group->err.code = inspect_image(attempt->image, &group->err);
 }
 
 /* May the file become whole by waiting? A writer has it, or it ends early, or has not begun. */
@@ -242,8 +250,7 @@ static void pinned(void *user)
         refuse(group);
         return;
     }
-    int tries = group->swapper->trial && group->swapper->trial_mode != SWAP_TRIAL_OFF;
-    group_go(group, tries ? SWAP_TRIAL : SWAP_LOAD, attempt->note);
+    group_go(group, tries(group->swapper) ? SWAP_TRIAL : SWAP_LOAD, attempt->note);
     step(group);
 }
 
@@ -271,9 +278,8 @@ static void pin_on_frame(void *user)
         attempt->how = TRIAL_KEEP;
         attempt->expected = slot->running->number;
         Error pin_err = {0};
-        if (group->swapper->trial && group->swapper->trial_mode != SWAP_TRIAL_OFF &&
-            (state_pin(slot->state, &attempt->pin, &pin_err) ||
-             state_pin_view(attempt->pin, &attempt->view, &pin_err)))
+        if (tries(group->swapper) && (state_pin(slot->state, &attempt->pin, &pin_err) ||
+                                      state_pin_view(attempt->pin, &attempt->view, &pin_err)))
             snprintf(attempt->note, sizeof attempt->note, "%s", pin_err.text);
         attempt->inputs.bytes = 0;
         inputs_encode(&slot->inputs, &attempt->inputs);
@@ -501,8 +507,10 @@ static void step(Group *group)
     case SWAP_LOAD:
         group->err.code = KEEL_OK;
         if (loader_load(swapper->loader, attempt->slot->state, attempt->image, loaded, attempt)) {
-            err_set(&group->err, KEEL_EBUSY, "%s: the loader takes no more work",
-                    attempt->slot->name);
+            LoaderStatus status;
+            loader_status(swapper->loader, &status);
+            err_set(&group->err, KEEL_EBUSY, "%s: %s", attempt->slot->name,
+                    *status.busy ? status.busy : "there is no memory to load it");
             refuse(group);
         }
         break;
@@ -519,6 +527,7 @@ static void step(Group *group)
 void group_begin(Group *group)
 {
     group->at = 0;
+    group->begun_ns = group->phase_ns = clock_now_ns();
     group_go(group, SWAP_SETTLE, "");
     step(group);
 }
