@@ -47,7 +47,8 @@ struct keel_host {
     int polling;
     Watched watched[HOST_SLOTS]; /* [engine] */
     int watched_count;
-    int closing; /* [engine] no new swap begins */
+    int closing;          /* [engine] no new swap begins */
+    struct Asked *parked; /* [engine] asked for; wait until their slots are free */
 
     Slot *slots[HOST_SLOTS]; /* [frame]; grows only */
     _Atomic int slot_count;
@@ -62,8 +63,9 @@ struct keel_host {
     void (*control_close)(void *control);
 };
 
-/* Starts preparing a swap; `done` comes on the engine thread. KEEL_EBUSY when one of the slots is
- * in a swap. [engine] */
+/* Starts preparing a swap, once none of the slots is in another; `done` comes on the engine thread.
+ * With `images` it doesn't wait: KEEL_EBUSY, since what they were to replace may be gone then.
+ * [engine] */
 int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Image *const *images,
                     uint32_t count, uint32_t flags, GroupDone *done, void *user, Error *err);
 

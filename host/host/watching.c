@@ -16,13 +16,16 @@ static Watched *watched_of(Host *host, const Slot *slot)
 }
 
 static void begin_by_file(Host *host, Watched *watched);
+static void begin_parked(Host *host);
 
-/* Every slot of the group is free again; files that changed meanwhile are looked at now. */
+/* Every slot of the group is free again; who waited for them begins, and files that changed
+ * meanwhile are looked at now. */
 static void group_over(Host *host, const Group *group)
 {
     for (int i = 0; i < host->watched_count; i++)
         if (host->watched[i].active == group)
             host->watched[i].active = NULL;
+    begin_parked(host);
     for (int i = 0; i < host->watched_count; i++)
         if (!host->watched[i].active && host->watched[i].again)
             begin_by_file(host, &host->watched[i]);
@@ -113,6 +116,7 @@ void host_look_for_swaps(void *user)
     HostSwaps *swaps = user;
     swaps->host->closing = 1;
     swaps->active = 0;
+    begin_parked(swaps->host); /* they are told */
     for (int i = 0; i < swaps->host->watched_count; i++)
         swaps->active += swaps->host->watched[i].active != NULL;
 }
@@ -183,6 +187,8 @@ typedef struct Asked {
     Host *host;
     GroupDone *done;
     void *user;
+    Group *group;
+    struct Asked *next; /* while it is parked */
 } Asked;
 
 static void asked_over(Group *group, const Error *err, void *user)
@@ -195,6 +201,46 @@ static void asked_over(Group *group, const Error *err, void *user)
     asked->done(group, err, asked->user);
     free(asked);
     group_over(host, group);
+}
+
+/* 1 when none of its slots is in a swap; then they all are in this one. */
+static int take_slots(Host *host, Group *group)
+{
+    for (uint32_t i = 0; i < group->count; i++)
+        if (watched_of(host, group->attempts[i].slot)->active)
+            return 0;
+    for (uint32_t i = 0; i < group->count; i++)
+        watched_of(host, group->attempts[i].slot)->active = group;
+    return 1;
+}
+
+/* A build and the wish to have it come at the same time: the wish waits for what the file began. */
+static void park(Asked *asked)
+{
+    Asked **at = &asked->host->parked;
+    while (*at)
+        at = &(*at)->next;
+    asked->next = NULL;
+    *at = asked;
+}
+
+static void begin_parked(Host *host)
+{
+    for (Asked **at = &host->parked; *at;) {
+        Asked *asked = *at;
+        if (host->closing) {
+            *at = asked->next;
+            const Error err = {KEEL_ECANCELED, "the host is closing"};
+            asked->done(asked->group, &err, asked->user);
+            group_unref(asked->group);
+            free(asked);
+        } else if (take_slots(host, asked->group)) {
+            *at = asked->next;
+            group_begin(asked->group);
+        } else {
+            at = &asked->next;
+        }
+    }
 }
 
 int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Image *const *images,
@@ -211,7 +257,7 @@ int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Im
     int rc = asked && group ? KEEL_OK : err_set(err, KEEL_ENOMEM, "no memory for a swap");
     for (uint32_t i = 0; i < count && !rc; i++) {
         const Watched *watched = watched_of(host, slots[i]);
-        if (!watched || watched->active) {
+        if (!watched || (images && watched->active)) {
             rc = err_set(err, KEEL_EBUSY, "%s: a swap is under way", slots[i]->name);
             break;
         }
@@ -226,10 +272,11 @@ int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Im
         free(asked);
         return rc;
     }
-    *asked = (Asked){host, done, user};
-    for (uint32_t i = 0; i < count; i++)
-        watched_of(host, slots[i])->active = group;
-    group_begin(group);
+    *asked = (Asked){.host = host, .done = done, .user = user, .group = group};
+    if (take_slots(host, group))
+        group_begin(group);
+    else
+        park(asked);
     return KEEL_OK;
 }
 
