@@ -70,10 +70,12 @@ static void file_changed(int id, void *user)
         Watched *watched = &host->watched[i];
         if (watched->watch_id != id)
             continue;
-        if (watched->active)
+        if (watched->active) {
             watched->again = 1;
-        else
+            group_look_now(watched->active);
+        } else {
             begin_by_file(host, watched);
+        }
     }
 }
 

@@ -177,6 +177,13 @@ static void look_again(uv_timer_t *timer)
     step(timer->data);
 }
 
+void group_look_now(Group *group)
+{
+    if (group->phase == SWAP_SETTLE && group->timer_open &&
+        uv_is_active((const uv_handle_t *)&group->timer))
+        uv_timer_start(&group->timer, look_again, 0, 0);
+}
+
 /* A file that isn't complete yet: look again until it has stood still for a while. */
 static int wait_for_whole(Group *group)
 {

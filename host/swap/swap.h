@@ -132,6 +132,8 @@ Group *group_new(Swapper *swapper, uint32_t flags, GroupDone *done, void *user);
 /* Exactly one of path and image. */
 int group_add(Group *group, Slot *slot, const char *path, Image *image);
 void group_begin(Group *group);
+/* The file has just changed: if the group waits for it to become whole, it waits no longer. */
+void group_look_now(Group *group);
 
 /* ---- frame thread ---- */
 
