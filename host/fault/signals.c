@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fault/parts.h"
+#include "fault/report.h"
 
 #pragma GCC poison exit abort malloc free printf snprintf
 
@@ -105,6 +106,30 @@ static int from_outside(const siginfo_t *info)
     return info->si_code <= 0 && info->si_pid != getpid();
 }
 
+/* Nobody handled it before the guard came, so this is the end. A handler that was there may well
+ * make its living of such signals: virtual machines do. */
+static int ends_here(int number, const siginfo_t *info)
+{
+    const struct sigaction *earlier = &before[index_of(number)];
+    int ignored = earlier->sa_handler == SIG_IGN && info->si_code <= 0;
+    return !ignored && (earlier->sa_handler == SIG_DFL || earlier->sa_handler == SIG_IGN);
+}
+
+static void report_host(const Fault *fault)
+{
+    char path[REPORT_PATH_BYTES];
+    Report report = {.fault = fault, .outcome = "the host's own fault: the process ends"};
+    if (report_raw_file(&report, path))
+        return;
+    char line[REPORT_PATH_BYTES + 32];
+    Text text = text_on(line, sizeof line);
+    text_put(&text, "keel: report: ");
+    text_put(&text, path);
+    text_put(&text, "\n");
+    ssize_t written = write(STDERR_FILENO, line, text.used);
+    (void)written;
+}
+
 static void on_fault(int number, siginfo_t *info, void *user_context)
 {
     int saved_errno = errno;
@@ -139,7 +164,11 @@ static void on_fault(int number, siginfo_t *info, void *user_context)
         text_put(&text, " sent signal ");
         text_integer(&text, number);
     }
-    say(from_outside(info) ? "" : "the host itself failed: ", &fault);
+    if (ends_here(number, info)) {
+        say(from_outside(info) ? "" : "the host itself failed: ", &fault);
+        if (!from_outside(info))
+            report_host(&fault);
+    }
     errno = saved_errno;
     chain(number, info, user_context);
 }

@@ -67,6 +67,7 @@ static void handle_fault(Host *host, Slot *slot, uint64_t owner, const Fault *fa
     if (slot->probation.old && owner == slot->running->number) {
         breaker_remember(&slot->breaker, slot->running->image->hash, fault->text);
         tell(host, slot, 0, fault->text);
+        swap_report(host->loop, slot, fault, "in probation: the generation before runs on");
         group_roll_back(slot->probation.group, 0, fault->text);
         return;
     }
@@ -78,6 +79,7 @@ static void handle_fault(Host *host, Slot *slot, uint64_t owner, const Fault *fa
              opened ? "; too many faults: the breaker is open, going back to the generation before"
                     : "");
     tell(host, slot, opened, text);
+    swap_report(host->loop, slot, fault, undone);
 }
 
 static Slot *slot_of(Host *host, uint64_t owner)
@@ -173,6 +175,8 @@ static void decide_group(Host *host, Group *group, Outcome *outcomes, int slots)
     }
     if (outcomes[bad].kind != FAULT_TYPES)
         failed->faults++;
+    swap_report(host->loop, failed, &outcomes[bad].fault,
+                "in its first frame, which is undone: the generation before runs on");
     group_first_frame_failed(group, failed, &outcomes[bad].fault);
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fault/report.h"
 #include "host/services.h"
 
 enum { WORKERS_MOST = 8, ADD_LOOK_NS = 2 * 1000 * 1000 };
@@ -72,6 +73,10 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
     int rc = state_space_init(&err);
     if (!rc && !host->options.no_signals && (rc = guard_install(&err)) == KEEL_OK)
         host->guarded = 1;
+    if (!rc && host->guarded && report_begin(&err)) {
+        log_warn("fault", "%s: faults are told in the log only", err.text);
+        err = (Error){0};
+    }
     if (!rc)
         rc = loop_new(&host->loop, &err);
     if (!rc)
@@ -116,6 +121,7 @@ static void close_slot(Host *host, Slot *slot)
     if (slot->running) {
         if (slot_stop(slot, slot->running, &fault) != FAULT_NONE) {
             swap_recover(slot, &fault);
+            swap_report(host->loop, slot, &fault, "in stop: the slot is closed without it");
             log_warn("swap", "%s: stop failed: %s", slot->name, fault.text);
         }
         effects_undo(&slot->effects);

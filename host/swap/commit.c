@@ -4,13 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "swap/swap.h"
-
-enum { PROBE_NS = 20 * 1000 * 1000, STATUS_UNRECOVERABLE = 70 };
 
 /* ---- sentences, written by the engine thread ---- */
 
@@ -37,25 +34,6 @@ static void say(const Swapper *swapper, LogLevel level, const Slot *slot, const 
         free(sentence);
 }
 
-/* ---- faults ---- */
-
-void swap_recover(const Slot *slot, const Fault *fault)
-{
-    if (fault->kind == FAULT_NONE || fault->kind == FAULT_TYPES || fault->kind == FAULT_ERROR)
-        return;
-    Error err = {0};
-    if (guard_recoverable(fault, PROBE_NS, &err) == KEEL_OK)
-        return;
-    char text[LOG_TEXT_BYTES];
-    int n = snprintf(text, sizeof text, "%s: %s; this process can't go on: %s\n", slot->name,
-                     fault->text, err.text);
-    log_write_raw(LOG_ERROR, "fault", text);
-    if (write(STDERR_FILENO, text, (size_t)(n < (int)sizeof text ? n : (int)sizeof text - 1)) < 0) {
-        /* nobody to tell; the status says it */
-    }
-    _exit(STATUS_UNRECOVERABLE);
-}
-
 static void use_statics(Slot *slot)
 {
     const Generation *running = slot->running;
@@ -65,9 +43,12 @@ static void use_statics(Slot *slot)
 
 /* ---- commit ---- */
 
-static int failed(Slot *slot, const Fault *fault, const char *what, Error *err)
+static int failed(const Attempt *attempt, const Fault *fault, const char *what, Error *err)
 {
+    const Slot *slot = attempt->slot;
     swap_recover(slot, fault);
+    swap_report(attempt->group->swapper->loop, slot, fault,
+                "while generations were exchanged: the one before runs on");
     int code =
         fault->kind == FAULT_ERROR || fault->kind == FAULT_TYPES ? KEEL_EREFUSED : KEEL_EFAULT;
     return err_set(err, code, "%s: %s failed: %s", slot->name, what, fault->text);
@@ -83,7 +64,7 @@ static int install(Attempt *attempt, Error *err)
         attempt->saved.bytes = 0;
         if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version, &fault) !=
             FAULT_NONE)
-            return failed(slot, &fault, "save", err);
+            return failed(attempt, &fault, "save", err);
         state_reset(slot->state);
     }
     slot->running = attempt->fresh;
@@ -92,11 +73,11 @@ static int install(Attempt *attempt, Error *err)
     case TRIAL_HOOKS:
         if (slot_restore(slot, slot->running, attempt->saved.data, attempt->saved.bytes,
                          attempt->saved_version, &fault) != FAULT_NONE)
-            return failed(slot, &fault, "restore", err);
+            return failed(attempt, &fault, "restore", err);
         break;
     case TRIAL_START:
         if (slot_start(slot, slot->running, &fault) != FAULT_NONE)
-            return failed(slot, &fault, "start", err);
+            return failed(attempt, &fault, "start", err);
         break;
     case TRIAL_KEEP:
         break;
@@ -306,6 +287,8 @@ static const char *state_back(Slot *slot, int before)
     if (kind == FAULT_NONE)
         return "what happened since went back through save and restore";
     swap_recover(slot, &fault);
+    swap_report(probation->group->swapper->loop, slot, &fault,
+                "while its state was taken back to the generation before: it goes without");
     state_undo(slot->state, NULL);
     if (probation->before && state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK)
         return "with the state at the swap, since save or restore refused to take it back";

@@ -168,6 +168,11 @@ void swap_recover(const Slot *slot, const Fault *fault);
 /* The host closes before the group's first frame: every slot as before the commit. */
 void group_cancel(Group *group);
 
+/* After swap_recover, while the slot still holds the generation that faulted: has a report written
+ * on the engine thread, which logs its path. `outcome` says what became of it and is copied. What a
+ * module only answered (FAULT_ERROR, FAULT_TYPES) is none. */
+void swap_report(Loop *loop, const Slot *slot, const Fault *fault, const char *outcome);
+
 /* ---- both ---- */
 void group_go(Group *group, SwapPhase phase, const char *detail);
 void group_ref(Group *group);
