@@ -92,8 +92,8 @@ def reloads(folder, program, plugin, rebuild, environment, story):
 
 
 STORIES = {
-    "embed": ("plugin.c", "GRAVITY = -9.8", "GRAVITY = -1.5",
-              lambda what: r"tick (\d+), gravity " + what.replace("GRAVITY = ", ""),
+    "embed": ("plugin.c", "GRAVITY = -9.8", "GRAVITY = -30.0",
+              lambda what: r"tick (\d+), gravity " + what.replace("GRAVITY = ", "").replace(".0", ""),
               "ticks on the program's heap"),
     "embed-cpp": ("plugin.cpp", 'WORD = "holds"', 'WORD = "has"',
                   lambda what: r": (\d+) orders; the book " + re.sub(r'WORD = "(\w+)"', r"\1 ",
