@@ -40,7 +40,8 @@ struct keel_heap {
      * it. [any] */
     void (*free_foreign)(const struct keel_heap *h, void *block);
     /* The module called exit or one of its kin: a fault of the module. Doesn't return inside a call
-     * of the module; returns 0 elsewhere, and the shim then calls the real one. [any] */
+     * of the module. Elsewhere 0: the shim calls the real one; else it traps, so that the thread
+     * faults and not the process ends. [any] */
     int32_t (*leave)(const struct keel_heap *h, int32_t kind, int32_t code);
 };
 

@@ -10,8 +10,8 @@
 static void leave(int32_t kind, int32_t code)
 {
     const struct keel_heap *heap = keel_shim_heap();
-    if (heap)
-        heap->leave(heap, kind, code);
+    if (heap && heap->leave(heap, kind, code))
+        __builtin_trap(); /* on a thread of the module's own */
 }
 
 /* The program's function of this name; its absence is a broken program. */

@@ -3,8 +3,10 @@
 
 #include <keel/keel.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *id;
@@ -51,8 +53,32 @@ static int32_t context_fail(keel *k, int32_t code, const char *format, ...)
     return code;
 }
 
+static _Atomic pid_t own_pid;
+
+/* Doesn't return inside a guarded call. A thread that the module made may end itself but not the
+ * process: the shim then traps, which is a fault of that thread. A child that the module forked
+ * ends as it likes. */
+static int32_t module_leaves(int32_t kind, int32_t code)
+{
+    static const char *const calls[] = {[KEEL_LEAVE_EXIT] = "exit",
+                                        [KEEL_LEAVE_EXIT_NOW] = "_exit",
+                                        [KEEL_LEAVE_QUICK_EXIT] = "quick_exit",
+                                        [KEEL_LEAVE_THREAD_EXIT] = "pthread_exit",
+                                        [KEEL_LEAVE_ABORT] = "abort"};
+    if (getpid() != atomic_load(&own_pid))
+        return 0;
+    const char *call = kind > 0 && kind <= KEEL_LEAVE_ABORT ? calls[kind] : "exit";
+    if (kind == KEEL_LEAVE_THREAD_EXIT)
+        guard_raise(FAULT_EXIT, code, "called %s()", call);
+    else
+        guard_raise(FAULT_EXIT, code, "called %s(%d)", call, code);
+    return kind != KEEL_LEAVE_THREAD_EXIT;
+}
+
 void services_give(Slot *slot)
 {
+    atomic_store(&own_pid, getpid());
+    state_on_leave(module_leaves);
     slot->context.service = context_service;
     slot->context.fail = context_fail;
     slot->context.slot = slot->number;
