@@ -4,9 +4,13 @@
  * A sleeping thread wakes late by an amount that depends on the machine and its load (50 to 200 us
  * on idle virtual machines). So it is told to wake `spin_ns` before the deadline and spins the
  * rest. spin_ns follows an upper quantile of the observed lateness by a stochastic approximation: a
- * step up for each wake-up later than it, a much smaller one down for each earlier, so that it
- * settles where one in UP_DOWN is late. Steps grow with the distance, so that it also follows when
- * the machine's mood changes. */
+ * step up for each wake-up later than it, a much smaller one down for each earlier, so that some
+ * one in a hundred is late. Steps grow with the distance, so that it also follows when the
+ * machine's mood changes: down from the limit within a few hundred frames.
+ *
+ * Spinning has a limit, a sixteenth of the period, so that a busy machine, where being late is
+ * decided by others and no spin helps, isn't made busier: what comes later than the limit teaches
+ * nothing. */
 #include "loop/pacer.h"
 
 #include <errno.h>
@@ -23,6 +27,7 @@ enum {
     SPIN_MIN_NS = 50 * 1000,
     SPIN_START_NS = 300 * 1000,
     SPIN_MAX_NS = 1500 * 1000,
+    SPIN_SHARE = 16, /* of the period; but SPIN_START_NS is always allowed */
     /* A plain store to *interrupt without pacer_interrupt is seen within this. */
     SLICE_NS = 20 * 1000 * 1000
 };
@@ -79,14 +84,21 @@ static int64_t clamp(int64_t value, int64_t least, int64_t most)
     return value < least ? least : value > most ? most : value;
 }
 
+static int64_t spin_limit(const Pacer *pacer)
+{
+    return clamp(pacer->period_ns / SPIN_SHARE, SPIN_START_NS, SPIN_MAX_NS);
+}
+
 static void learn(Pacer *pacer, int64_t late_ns)
 {
-    int64_t distance = late_ns - pacer->spin_ns;
+    int64_t limit = spin_limit(pacer), distance = late_ns - pacer->spin_ns;
+    if (late_ns > limit)
+        return;
     if (distance > 0)
         pacer->spin_ns += clamp(distance / 4, 4000, 100 * 1000);
     else
-        pacer->spin_ns -= clamp(-distance / 256, 40, 1000);
-    pacer->spin_ns = clamp(pacer->spin_ns, SPIN_MIN_NS, SPIN_MAX_NS);
+        pacer->spin_ns -= clamp(-distance / 256, 40, 4000);
+    pacer->spin_ns = clamp(pacer->spin_ns, SPIN_MIN_NS, limit);
 }
 
 void pacer_init(Pacer *pacer, double frames_per_second)

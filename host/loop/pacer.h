@@ -1,7 +1,8 @@
 /* Frames at even intervals: absolute deadlines, sleep to shortly before, then a calibrated spin.
  *
- * The spin's length follows the machine's own wake-up error (an estimate of its upper quantile,
- * bounded), so that a quiet machine spins little. A late frame doesn't shift later deadlines; whole
+ * The spin's length follows the machine's own wake-up error (an estimate of its upper quantile), so
+ * that a quiet machine spins little; it is never above a sixteenth of the period (or 300 us, where
+ * that is more). A late frame doesn't shift later deadlines; whole
  * missed periods are skipped and counted. One thread. */
 #ifndef LOOP_PACER_H
 #define LOOP_PACER_H
