@@ -147,7 +147,7 @@ static void put_what(Text *text, const Fault *fault, const Machine *machine, con
     case FAULT_SYSCALL:
         text_put(text, "made system call ");
         text_integer(text, info->si_syscall);
-        text_put(text, ", which the sandbox forbids,");
+        text_put(text, " that the sandbox forbids");
         break;
     case FAULT_TRAP:
         text_put(text, "breakpoint");
