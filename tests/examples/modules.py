@@ -39,7 +39,7 @@ def run(tree, build, work, tier):
     modules = [os.path.join(build, "modules", name + ".so") for name in NAMES]
     host = subprocess.Popen([keel, "run", *modules, "--name", socket, "--memory", tier, "--json",
                              "--fps", "200", "--deadline", "0"], stdout=subprocess.PIPE, text=True,
-                            env=dict(os.environ, ORDINARY_TEXT=os.path.join(tree, "LICENSE")))
+                            env=dict(os.environ, ORDINARY_TEXT=os.path.join(tree, "README.md")))
     log = []
     try:
         for line in host.stdout:
