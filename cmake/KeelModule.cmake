@@ -14,7 +14,8 @@
 set(KEEL_MODULE_COMPILE_OPTIONS -g -ffunction-sections -fdata-sections -fno-semantic-interposition)
 set(KEEL_MODULE_LINK_OPTIONS -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs -Wl,--exclude-libs,ALL
     -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/keel-module.map)
-set(KEEL_MODULE_LINK_OPTIONS_CXX -static-libstdc++ -Wl,-u,_Znwm -Wl,-u,abort -Wl,-u,strdup)
+set(KEEL_MODULE_LINK_OPTIONS_CXX -static-libstdc++ -Wl,-u,_Znwm -Wl,-u,abort -Wl,-u,strdup
+  -Wl,-u,pthread_create)
 
 function(keel_add_module name)
   add_library(${name} MODULE ${ARGN})

@@ -8,7 +8,10 @@
  *
  * Depth is counted per thread: "in module" by guard_run, "in host" by guard_host_enter/leave around
  * the part of a service that holds locks or changes the host. A fault in host depth is the host's
- * own and not papered over; a deadline in host depth stays pending until the host is left. */
+ * own and not papered over; a deadline in host depth stays pending until the host is left.
+ *
+ * Threads that a module makes by pthread_create get an alternate stack from its shim. On others
+ * (a module without the shim, thrd_create, a library's own) a stack overflow ends the process. */
 #ifndef FAULT_GUARD_H
 #define FAULT_GUARD_H
 

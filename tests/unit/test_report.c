@@ -448,7 +448,7 @@ static int run_program(const char *fixture)
         snprintf(path, sizeof path, "%s/%s.so", KEEL_TEST_FIXTURES, fixture);
         dup2(quiet, STDOUT_FILENO);
         dup2(quiet, STDERR_FILENO);
-        execl(KEEL_TEST_PROGRAM, "keel", "run", path, "--headless", "--frames", "3", "--trial=off",
+        execl(KEEL_TEST_PROGRAM, "keel", "run", path, "--headless", "--frames", "20", "--trial=off",
               NULL);
         _exit(127);
     }
@@ -471,6 +471,21 @@ static void the_program_reports_a_module(void **unused)
     has("\nthreads:\n");
     has(" keel-watchdog: ");
     has(" fault: fx_frame_crash: wrote to 0x0");
+}
+
+static void a_stack_overflow_on_a_modules_thread_is_one_of_the_module(void **unused)
+{
+    (void)unused;
+    int status = run_program("fx_thread_overflow");
+    if (status > 1)
+        fail_msg("the program ended with status %d", status);
+    char name[300], path[600];
+    assert_int_equal(count_files("keel-", name), 1);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    read_text(path);
+    has("\nfault: stack overflow in ");
+    has("\nkind: stack, SIGSEGV");
+    has(" in deeper+0x");
 }
 
 static void the_program_ends_with_70_and_a_report(void **unused)
@@ -503,6 +518,7 @@ int main(void)
         TEST(a_report_needs_no_malloc),
         TEST(a_fault_of_the_host_is_reported_too),
         TEST(the_program_reports_a_module),
+        TEST(a_stack_overflow_on_a_modules_thread_is_one_of_the_module),
         TEST(the_program_ends_with_70_and_a_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
