@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "bench.h"
+#include "loop/pacer.h"
 #include "modules/pace.h"
 
 enum { PACE_MARKS = 1 << 20 };
@@ -23,8 +24,10 @@ typedef struct Paced {
     pthread_t thread;
 } Paced;
 
-static inline void paced_open(Paced *paced, long module_bytes, uint64_t state_bytes,
-                              uint64_t dirty_pages, uint32_t tier, uint32_t trial)
+/* `path` NULL: the module's own; else a file that is watched. */
+static inline void paced_open_at(Paced *paced, const char *path, long module_bytes,
+                                 uint64_t state_bytes, uint64_t dirty_pages, uint32_t tier,
+                                 uint32_t trial)
 {
     memset(paced, 0, sizeof *paced);
     paced->pace.state_bytes = state_bytes;
@@ -41,13 +44,19 @@ static inline void paced_open(Paced *paced, long module_bytes, uint64_t state_by
                                         .probation_frames = 30,
                                         .trial_program = BENCH_TRIAL};
     struct keel_slot_options slot_options = {
-        .size = sizeof slot_options, .no_watch = 1, .user = &paced->pace};
+        .size = sizeof slot_options, .no_watch = !path, .user = &paced->pace};
     if (keel_host_open(&options, &paced->host) ||
-        keel_host_add(paced->host, paced->path[1], &slot_options, &paced->slot)) {
+        keel_host_add(paced->host, path ? path : paced->path[1], &slot_options, &paced->slot)) {
         fprintf(stderr, "%s\n", keel_host_error());
         exit(2);
     }
     paced->variant = 1;
+}
+
+static inline void paced_open(Paced *paced, long module_bytes, uint64_t state_bytes,
+                              uint64_t dirty_pages, uint32_t tier, uint32_t trial)
+{
+    paced_open_at(paced, NULL, module_bytes, state_bytes, dirty_pages, tier, trial);
 }
 
 static inline void paced_close(Paced *paced)
@@ -72,6 +81,15 @@ static inline void *paced_ask_(void *user)
         fprintf(stderr, "%s\n", keel_host_error());
     atomic_store(&paced->asking, 0);
     return NULL;
+}
+
+/* One frame at the pacer's rate; what is left of the time goes to the boundary, as in `keel run`.
+ */
+static inline void paced_frame(Paced *paced, Pacer *pacer)
+{
+    keel_host_idle(paced->host, pacer->deadline_ns - pacer->spin_ns - 300 * 1000);
+    pacer_wait(pacer, NULL);
+    keel_host_frame(paced->host);
 }
 
 /* Swaps to the other variant while frames run as fast as they go; returns 0 when it took place. */
