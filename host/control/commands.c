@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/limits.h"
+#include "control/message.h"
 #include "control/server.h"
 #include "host/host.h"
 
@@ -93,6 +94,13 @@ static void run_status(Request *request, void *user)
 
 /* ---- swap and rollback ---- */
 
+static json_t *said(Slot *slot)
+{
+    char text[SLOT_SAID_BYTES];
+    slot_said(slot, text);
+    return message_text(text);
+}
+
 static void swap_over(Group *group, const Error *err, void *user)
 {
     Request *request = user;
@@ -105,9 +113,9 @@ static void swap_over(Group *group, const Error *err, void *user)
         const Attempt *attempt = &group->attempts[i];
         json_array_append_new(
             slots,
-            json_pack("{s:s, s:I, s:I, s:f, s:s}", "name", attempt->slot->name, "from",
+            json_pack("{s:s, s:I, s:I, s:f, s:o}", "name", attempt->slot->name, "from",
                       (json_int_t)attempt->expected, "generation", (json_int_t)attempt->number,
-                      "pause_us", (double)group->pause_ns / 1e3, "text", attempt->slot->last));
+                      "pause_us", (double)group->pause_ns / 1e3, "text", said(attempt->slot)));
     }
     request_reply(request, json_pack("{s:o}", "slots", slots));
 }
@@ -171,6 +179,23 @@ static void run_swap(Request *request, void *user)
         request_fail(request, err.code, "%s", err.text);
 }
 
+typedef struct BackAnswer {
+    Request *request;
+    Slot *slot;
+} BackAnswer;
+
+/* During probation there is no group: the old generation was ready. */
+static void back_over(Group *group, const Error *err, void *user)
+{
+    BackAnswer *answer = user;
+    if (group || err->code)
+        swap_over(group, err, answer->request);
+    else
+        request_reply(answer->request, json_pack("{s:[{s:s, s:o}]}", "slots", "name",
+                                                 answer->slot->name, "text", said(answer->slot)));
+    free(answer);
+}
+
 static void run_rollback(Request *request, void *user)
 {
     Host *host = user;
@@ -184,9 +209,17 @@ static void run_rollback(Request *request, void *user)
     if (!slot)
         return;
     Error err = {0};
-    if (host_rollback_begin(host, slot, state && !strcmp(state, "before"), swap_over, request,
-                            &err))
+    BackAnswer *answer = malloc(sizeof *answer);
+    if (!answer) {
+        request_fail(request, KEEL_ENOMEM, "no memory for the answer");
+        return;
+    }
+    *answer = (BackAnswer){request, slot};
+    if (host_rollback_begin(host, slot, state && !strcmp(state, "before"), back_over, answer,
+                            &err)) {
         request_fail(request, err.code, "%s", err.text);
+        free(answer);
+    }
 }
 
 /* ---- the rest ---- */

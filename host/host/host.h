@@ -100,7 +100,7 @@ int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, voi
                         Error *err);
 
 /* The status as of now. [frame] */
-void host_fill_status(const Slot *slot, struct keel_slot_status *ret);
+void host_fill_status(Slot *slot, struct keel_slot_status *ret);
 
 /* One slot's name → the slot, NULL when there is none; "" or NULL: the only one. [any] */
 Slot *host_find_slot(Host *host, const char *name);

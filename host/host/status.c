@@ -10,7 +10,7 @@
 
 enum { PATIENCE_NS = 500 * 1000 * 1000 };
 
-void host_fill_status(const Slot *slot, struct keel_slot_status *ret)
+void host_fill_status(Slot *slot, struct keel_slot_status *ret)
 {
     StateStatus state;
     state_status(slot->state, &state);
@@ -30,10 +30,7 @@ void host_fill_status(const Slot *slot, struct keel_slot_status *ret)
     snprintf(ret->name, sizeof ret->name, "%s", slot->name);
     snprintf(ret->path, sizeof ret->path, "%.255s", slot->path ? slot->path : "");
     snprintf(ret->tier_reason, sizeof ret->tier_reason, "%s", state.tier_reason);
-    pthread_mutex_t *lock = (pthread_mutex_t *)&slot->last_lock;
-    pthread_mutex_lock(lock);
-    snprintf(ret->last, sizeof ret->last, "%s", slot->last);
-    pthread_mutex_unlock(lock);
+    slot_said(slot, ret->last);
     if (!slot->running) {
         ret->phase = KEEL_SLOT_WAITING;
         return;

@@ -65,18 +65,21 @@ void group_ref(Group *group)
     atomic_fetch_add(&group->refs, 1);
 }
 
+static void attempt_done(Attempt *attempt)
+{
+    free(attempt->path);
+    free(attempt->staged);
+    image_unref(attempt->image);
+    buf_done(&attempt->inputs);
+    buf_done(&attempt->saved);
+}
+
 void group_unref(Group *group)
 {
     if (atomic_fetch_sub(&group->refs, 1) > 1)
         return;
-    for (uint32_t i = 0; i < group->count; i++) {
-        Attempt *attempt = &group->attempts[i];
-        free(attempt->path);
-        free(attempt->staged);
-        image_unref(attempt->image);
-        buf_done(&attempt->inputs);
-        buf_done(&attempt->saved);
-    }
+    for (uint32_t i = 0; i < group->count; i++)
+        attempt_done(&group->attempts[i]);
     free(group);
 }
 
@@ -249,10 +252,35 @@ static void settled(uv_work_t *work, int status)
 
 /* ---- pin: on the frame thread ---- */
 
+/* `at` is the slot to prepare next, or behind the last. */
+static void next_slot(Group *group)
+{
+    group->partial_since_ns = 0;
+    group_go(group, group->at < group->count ? SWAP_SETTLE : SWAP_READY, "");
+    step(group);
+}
+
+/* A slot that runs these bytes already has no part in the swap of the others. The attempts behind
+ * it have not begun: nothing points at them yet. */
+static void leave_out(Group *group, Attempt *attempt)
+{
+    log_info("swap", "%s", group->err.text);
+    attempt_done(attempt);
+    group->count--;
+    memmove(attempt, attempt + 1, (size_t)(group->count - group->at) * sizeof *attempt);
+    memset(&group->attempts[group->count], 0, sizeof *attempt);
+    group->err.code = KEEL_OK;
+    next_slot(group);
+}
+
 static void pinned(void *user)
 {
     Attempt *attempt = user;
     Group *group = attempt->group;
+    if (group->err.code == KEEL_ESAME && group->count > 1) {
+        leave_out(group, attempt);
+        return;
+    }
     if (group->err.code) {
         refuse(group);
         return;
@@ -416,13 +444,8 @@ static void loaded_on_engine(void *user)
         refuse(group);
         return;
     }
-    if (++group->at < group->count) {
-        group->partial_since_ns = 0;
-        group_go(group, SWAP_SETTLE, "");
-    } else {
-        group_go(group, SWAP_READY, "");
-    }
-    step(group);
+    group->at++;
+    next_slot(group);
 }
 
 static void loaded(Generation *generation, const Error *err, void *user)
@@ -472,7 +495,9 @@ static void decided_on_engine(void *user)
             (double)(spent[SWAP_TRIAL] + spent[SWAP_PIN] + spent[SWAP_SAVE]) / 1e6,
             (double)spent[SWAP_LOAD] / 1e6, (double)group->pause_ns / 1e3,
             attempt->note[0] ? "; not proven: " : "", attempt->note);
-        log_info("swap", "%s: %s", attempt->slot->name, attempt->slot->last);
+        char text[SLOT_SAID_BYTES];
+        slot_said(attempt->slot, text);
+        log_info("swap", "%s: %s", attempt->slot->name, text);
     }
     group->done(group, &group->err, group->user);
     group_unref(group);

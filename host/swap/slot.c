@@ -79,6 +79,13 @@ void slot_say(Slot *slot, const char *format, ...)
     va_end(args);
 }
 
+void slot_said(Slot *slot, char ret_text[SLOT_SAID_BYTES])
+{
+    pthread_mutex_lock(&slot->last_lock);
+    memcpy(ret_text, slot->last, SLOT_SAID_BYTES);
+    pthread_mutex_unlock(&slot->last_lock);
+}
+
 /* ---- guarded calls ---- */
 
 FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns,

@@ -36,6 +36,8 @@ typedef struct Durations {
     int64_t p999_ns; /* refreshed every 256 frames */
 } Durations;
 
+enum { SLOT_SAID_BYTES = 512 };
+
 struct keel_slot {
     struct keel context; /* first: services find their slot by it */
     uint32_t number;
@@ -67,7 +69,7 @@ struct keel_slot {
     char fail_text[256];
 
     pthread_mutex_t last_lock; /* of `last`, which any thread reads */
-    char last[512];
+    char last[SLOT_SAID_BYTES];
 };
 
 /* `mode` is KEEL_MODE_…; `workers` may be NULL: tasks then end at once, cancelled. The context's
@@ -104,6 +106,9 @@ int64_t slot_deadline_ns(const Slot *slot);
 
 /* Remembers the sentence about the last attempt. [any] */
 void slot_say(Slot *slot, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Copies that sentence. [any] */
+void slot_said(Slot *slot, char ret_text[SLOT_SAID_BYTES]);
 
 uint64_t slot_random(Slot *slot);
 

@@ -227,29 +227,29 @@ class Loading:
         return self.refuses(content(build(source, **how)), pattern)
 
     def test_no_table(self):
-        table = 'KEEL_NOTE_("m", "1")\n'
+        table = 'KEEL_NOTE_("counter", "1")\n'
         self.refuses_source("#include <keel/keel.h>\n" + table, "keel_module")
         self.refuses_source("#include <keel/keel.h>\n" + table +
                             "const struct keel_module keel_module = {sizeof keel_module, KEEL_ABI,"
-                            ' "m", "1"};', "keel_module")  # not exported
+                            ' "counter", "1"};', "keel_module")  # not exported
         self.then_good()
 
     def test_tables_that_lie(self):
-        form = ('#include <keel/keel.h>\nKEEL_NOTE_("m", "1")\n'
+        form = ('#include <keel/keel.h>\nKEEL_NOTE_("counter", "1")\n'
                 "static void frame(keel *k, const struct keel_frame *f) { (void)k; (void)f; }\n"
                 "extern const struct keel_module keel_module KEEL_EXPORT;\n"
                 "const struct keel_module keel_module KEEL_KEPT = {%s};\n")
-        self.refuses_source(form % ".size = 8, .abi = KEEL_ABI, .name = \"m\", .version = \"1\", "
+        self.refuses_source(form % ".size = 8, .abi = KEEL_ABI, .name = \"counter\", .version = \"1\", "
                             ".frame = frame", "table|bytes|size")
-        self.refuses_source(form % ".size = 100000, .abi = KEEL_ABI, .name = \"m\", .version = "
+        self.refuses_source(form % ".size = 100000, .abi = KEEL_ABI, .name = \"counter\", .version = "
                             "\"1\", .frame = frame", "table|bytes|size")
-        self.refuses_source(form % ".size = sizeof keel_module, .abi = 7, .name = \"m\", "
+        self.refuses_source(form % ".size = sizeof keel_module, .abi = 7, .name = \"counter\", "
                             ".version = \"1\", .frame = frame", "ABI|abi")
         self.refuses_source(form % ".size = sizeof keel_module, .abi = KEEL_ABI, .name = 0, "
                             ".version = 0, .frame = frame", "name")
-        self.refuses_source(form % ".size = sizeof keel_module, .abi = KEEL_ABI, .name = \"m\", "
+        self.refuses_source(form % ".size = sizeof keel_module, .abi = KEEL_ABI, .name = \"counter\", "
                             ".version = \"1\"", "frame")
-        self.refuses_source(form % ".size = sizeof keel_module, .abi = KEEL_ABI, .name = \"m\", "
+        self.refuses_source(form % ".size = sizeof keel_module, .abi = KEEL_ABI, .name = \"counter\", "
                             ".version = \"1\", .frame = "
                             "(void (*)(keel *, const struct keel_frame *))0x1234", "frame|entry|point")
         self.then_good()
@@ -279,7 +279,7 @@ class Loading:
                   "template <class T> struct __attribute__((visibility(\"default\"))) Counted {\n"
                   "    static inline T count;\n};\n"
                   "static void frame(keel *, const struct keel_frame *) { Counted<int>::count++; }\n"
-                  'KEEL_MODULE("m", "1", KEEL_ON(frame, frame))')
+                  'KEEL_MODULE("counter", "1", KEEL_ON(frame, frame))')
         if "clang" not in keeltest.CXX:
             self.refuses_source(unique, "unique", flags=["-fgnu-unique"])
         self.then_good()
