@@ -49,7 +49,6 @@ static void file_swap_over(Group *group, const Error *err, void *user)
 
 static void begin_by_file(Host *host, Watched *watched)
 {
-    int again = watched->again;
     watched->again = 0;
     if (host->closing)
         return;
@@ -58,7 +57,6 @@ static void begin_by_file(Host *host, Watched *watched)
         log_error("swap", "%s: no memory for a swap", watched->slot->name);
         return;
     }
-    group->second_look = again;
     watched->active = group;
     group_begin(group);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -144,7 +145,8 @@ static void refuse(Group *group)
             slot_say(attempt->slot, "%s", group->err.text);
     }
     if (group->err.code == KEEL_ESAME)
-        log_write(group->second_look ? LOG_DEBUG : LOG_INFO, "swap", "%s", group->err.text);
+        log_write(group->attempts[0].untouched ? LOG_DEBUG : LOG_INFO, "swap", "%s",
+                  group->err.text);
     else
         group_go(group, SWAP_REFUSED, group->err.text);
     group->done(group, &group->err, group->user);
@@ -164,6 +166,10 @@ static void settle_work(uv_work_t *work)
     Group *group = work->data;
     Attempt *attempt = &group->attempts[group->at];
     memset(&group->err, 0, sizeof group->err);
+    struct stat st;
+    attempt->file = (FileMark){0};
+    if (!stat(attempt->path, &st)) /* before the reading: a change in between shows the next time */
+        attempt->file = (FileMark){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
     group->err.code = image_load_file(attempt->path, 0, &attempt->image, &group->err);
     if (!group->err.code && !tries(group->swapper)) /* else the helper does it */
         group->err.code = inspect_image(attempt->image, &group->err);
@@ -227,6 +233,8 @@ static void settled(uv_work_t *work, int status)
         return;
     }
     Slot *slot = attempt->slot;
+    attempt->untouched = !memcmp(&slot->file, &attempt->file, sizeof slot->file);
+    slot->file = attempt->file;
     char why[160], hash[HASH_TEXT_BYTES];
     if (!(group->flags & SWAP_RETRY) && breaker_knows(&slot->breaker, attempt->image->hash, why)) {
         err_set(&group->err, KEEL_EREFUSED,
@@ -264,7 +272,7 @@ static void next_slot(Group *group)
  * it have not begun: nothing points at them yet. */
 static void leave_out(Group *group, Attempt *attempt)
 {
-    log_info("swap", "%s", group->err.text);
+    log_write(attempt->untouched ? LOG_DEBUG : LOG_INFO, "swap", "%s", group->err.text);
     attempt_done(attempt);
     group->count--;
     memmove(attempt, attempt + 1, (size_t)(group->count - group->at) * sizeof *attempt);

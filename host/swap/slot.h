@@ -7,6 +7,7 @@
 
 #include <keel/module.h>
 #include <pthread.h>
+#include <time.h>
 
 #include "fault/guard.h"
 #include "module/generation.h"
@@ -17,6 +18,13 @@
 
 typedef struct Group Group;
 typedef struct keel_slot Slot;
+
+/* Tells whether a file was touched between two readings. All bytes count. */
+typedef struct FileMark {
+    uint64_t device, inode;
+    int64_t bytes;
+    struct timespec modified, changed;
+} FileMark;
 
 /* The first frames of a new generation. `group` is NULL outside. */
 typedef struct Probation {
@@ -53,6 +61,8 @@ struct keel_slot {
     int64_t wall_ns;
     int64_t last_time_ns; /* of the last committed frame */
     int redeliver;        /* the frame before was undone */
+
+    FileMark file; /* of the last reading [engine] */
 
     Generation *running; /* NULL: nothing to run */
     Image *history;      /* the one before the running one, for a rollback after probation */

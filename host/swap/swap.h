@@ -82,8 +82,10 @@ void swap_close(Swapper *swapper);
 typedef struct Attempt {
     Group *group;
     Slot *slot;
-    char *path;   /* read this file, or … */
-    Image *image; /* … take this image (a rollback after probation) */
+    FileMark file; /* when it was read */
+    int untouched; /* since the slot's file was read before */
+    char *path;    /* read this file, or … */
+    Image *image;  /* … take this image (a rollback after probation) */
     char *staged;
     Pin *pin;
     StateView view;
@@ -112,8 +114,6 @@ struct Group {
     uint32_t count, at; /* `at`: the attempt that is being prepared */
     Attempt attempts[GROUP_SLOTS];
     _Atomic uint32_t refs;
-    int second_look; /* the file changed during the swap before: that nothing is new needs no line
-                      */
     int64_t begun_ns, phase_ns, pause_ns;
     int64_t spent_ns[SWAP_PHASES];
     uv_timer_t timer; /* waits between two looks at a file that isn't complete */
