@@ -28,6 +28,7 @@ static const char help[] =
     "       --same               also bytes that run already\n"
     "  rollback [SLOT]           back to the generation before\n"
     "       --state now|before   with the state as it is (now), or as it was at the swap (before)\n"
+    "  send SLOT TEXT            a message to the module, as an event\n"
     "  pause [on|off]            stand still, or go on\n"
     "  log [-n N] [--follow]     the newest N lines (20), and those to come\n"
     "  quit                      end the host\n"
@@ -199,6 +200,29 @@ static int ask_rollback(Ctl *ctl, int count, char **args)
         json_pack("{s:s*, s:s*}", "slot", count ? args[0] : NULL, "state", ctl->state));
 }
 
+/* Asks what answers nothing but that it was done. */
+static int ask_silently(Ctl *ctl, const char *cmd, json_t *args)
+{
+    json_t *result;
+    int status = ask(ctl, cmd, args, &result);
+    if (status)
+        return status;
+    if (ctl->json)
+        print_json(result);
+    json_decref(result);
+    return DONE;
+}
+
+static int ask_send(Ctl *ctl, int count, char **args)
+{
+    if (count != 2)
+        return wrong("send takes a slot and one text, as in \"%s\"", "keel ctl send life glider");
+    json_t *request = json_pack("{s:s, s:s}", "slot", args[0], "text", args[1]);
+    if (!request)
+        return wrong("%s: a slot's name and the text are UTF-8", "send");
+    return ask_silently(ctl, "send", request);
+}
+
 static int ask_pause(Ctl *ctl, int count, char **args)
 {
     int on = !count || !strcmp(args[0], "on");
@@ -220,14 +244,7 @@ static int ask_quit(Ctl *ctl, int count, char **args)
 {
     if (count)
         return wrong("quit takes no argument, not \"%s\"", args[0]);
-    json_t *result;
-    int status = ask(ctl, "quit", NULL, &result);
-    if (status)
-        return status;
-    if (ctl->json)
-        print_json(result);
-    json_decref(result);
-    return DONE;
+    return ask_silently(ctl, "quit", NULL);
 }
 
 static void print_record(const json_t *record)
@@ -293,8 +310,9 @@ static int ask_log(Ctl *ctl, int count, char **args)
 static const struct {
     const char *name;
     int (*run)(Ctl *ctl, int count, char **args);
-} commands[] = {{"status", ask_status}, {"swap", ask_swap}, {"rollback", ask_rollback},
-                {"pause", ask_pause},   {"log", ask_log},   {"quit", ask_quit}};
+} commands[] = {{"status", ask_status}, {"swap", ask_swap},   {"rollback", ask_rollback},
+                {"send", ask_send},     {"pause", ask_pause}, {"log", ask_log},
+                {"quit", ask_quit}};
 
 static int number(const char *text, double least, double most, double *ret)
 {

@@ -224,6 +224,26 @@ static void run_rollback(Request *request, void *user)
 
 /* ---- the rest ---- */
 
+static void run_send(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *args = request_args(request);
+    const json_t *text = json_object_get(args, "text");
+    const json_t *tag = json_object_get(args, "tag");
+    if (!json_is_string(text) || (tag && !json_is_integer(tag))) {
+        request_fail(request, KEEL_EINVAL, "send takes text, a string, and may have tag, a number");
+        return;
+    }
+    Slot *slot = named(host, request, json_string_value(json_object_get(args, "slot")));
+    if (!slot)
+        return;
+    if (keel_slot_send(slot, (uint64_t)json_integer_value(tag), json_string_value(text),
+                       json_string_length(text)))
+        request_fail(request, KEEL_ENOMEM, "no memory for a message");
+    else
+        request_reply(request, json_object());
+}
+
 static void run_pause(Request *request, void *user)
 {
     Host *host = user;
@@ -273,6 +293,7 @@ static const Command commands[] = {
     {"status", "what runs: slots, generations, state, limits", run_status},
     {"swap", "look at the files now and swap: {slots: [names], file, retry, same}", run_swap},
     {"rollback", "back to the generation before: {slot, state: now|before}", run_rollback},
+    {"send", "a message to the module: {slot, text, tag}", run_send},
     {"pause", "stand still or go on: {on: true|false}", run_pause},
     {"log", "the last records: {count, after}", run_log},
     {"quit", "end the host", run_quit},

@@ -3,7 +3,7 @@
  *   state     the world is typed memory of the slot: it stays where it is when this file is rebuilt
  *   timers    a spark falls into the world now and then; a line of figures is logged
  *   tasks     a census of the world is taken on another thread
- *   messages  "glider", "soup", "clear": what the embedding program sends
+ *   messages  "glider", "soup", "clear", as `keel ctl send life glider` sends them
  *   hooks     save and restore carry the world over when struct life itself is edited
  *
  * Try it: keel run life.so, change STEPS_A_FRAME, rebuild. */

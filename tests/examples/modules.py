@@ -49,6 +49,13 @@ def run(tree, build, work, tier):
         for _ in range(SWAPS):
             swapped = ctl(keel, socket, log, "swap", *NAMES, "--same")["slots"]
             check(len(swapped) == len(NAMES), f"{len(swapped)} slots were swapped", log)
+        ctl(keel, socket, log, "send", "life", "glider")
+        ctl(keel, socket, log, "send", "life", "nonsense")
+        ctl(keel, socket, log, "send", "orchestra", "horn: C3 H9")
+        for line in host.stdout: # the answers come with the next frame
+            log.append(json.loads(line))
+            if find(log, "line 1: there is no note H9"):
+                break
         ctl(keel, socket, log, "pause", "on")
         status = {slot["name"]: slot for slot in ctl(keel, socket, log, "status")["slots"]}
         ctl(keel, socket, log, "quit")
@@ -62,6 +69,7 @@ def run(tree, build, work, tier):
               f"{name}: {slot['swaps']} swaps, {slot['faults']} faults", log)
         check(slot["state"]["tier"] == tier, f"{name}: {slot['state']}", log)
     check(not [line for line in log if line["level"] == "error"], "an error was logged", log)
+    check(len(find(log, "I know the messages")) == 1, "life took nonsense", log)
     steps = int(find(log, r"the world ends at step (\d+)")[0].group(1))
     check(steps == status["life"]["frames"],
           f"life made {steps} steps in {status['life']['frames']} frames", log)
