@@ -1,5 +1,6 @@
 /* What `keel ctl` can ask of a host. Runs on the engine thread; what needs the slots is asked at
  * their boundary and answered later. Owns the server. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -33,19 +34,19 @@ static json_t *slot_json(int number, const struct keel_slot_status *s)
     static const char *const phases[] = {"waiting", "running", "probation", "stopped"};
     static const char *const tiers[] = {"auto", "track", "copy", "off"};
     return json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:o, s:{s:s, s:s, s:I, s:I, s:I}, s:s, s:i, s:I, s:I, "
-        "s:I, "
-        "s:I, s:I, s:I, s:I, s:f, s:s}",
-        "slot", number, "name", s->name, "path", s->path, "version", s->version, "generation",
-        (json_int_t)s->generation, "build_id", s->build_id, "hash", s->hash, "load_address",
-        hex(s->load_address), "state", "tier", tiers[s->state_tier & 3], "tier_reason",
-        s->tier_reason, "used_bytes", (json_int_t)s->state_bytes, "live_objects",
-        (json_int_t)s->state_objects, "dirty_pages_last", (json_int_t)s->state_dirty_pages, "phase",
-        phases[s->phase & 3], "probation_left", (int)s->probation_left, "frames",
-        (json_int_t)s->frames, "faults", (json_int_t)s->faults, "undone", (json_int_t)s->undone,
-        "set_aside", (json_int_t)s->inputs_set_aside, "swaps", (json_int_t)s->swaps, "refused",
+        "{s:i, s:o, s:o, s:o, s:I, s:s, s:s, s:o, s:{s:s, s:o, s:I, s:I, s:I}, s:s, s:i, s:I, s:I, "
+        "s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
+        "slot", number, "name", message_text(s->name), "path", message_text(s->path), "version",
+        message_text(s->version), "generation", (json_int_t)s->generation, "build_id", s->build_id,
+        "hash", s->hash, "load_address", hex(s->load_address), "state", "tier",
+        tiers[s->state_tier & 3], "tier_reason", message_text(s->tier_reason), "used_bytes",
+        (json_int_t)s->state_bytes, "live_objects", (json_int_t)s->state_objects,
+        "dirty_pages_last", (json_int_t)s->state_dirty_pages, "phase", phases[s->phase & 3],
+        "probation_left", (int)s->probation_left, "frames", (json_int_t)s->frames, "faults",
+        (json_int_t)s->faults, "undone", (json_int_t)s->undone, "set_aside",
+        (json_int_t)s->inputs_set_aside, "swaps", (json_int_t)s->swaps, "refused",
         (json_int_t)s->refused, "rolled_back", (json_int_t)s->rolled_back, "pause_us",
-        (double)s->pause_ns / 1e3, "last", s->last);
+        (double)s->pause_ns / 1e3, "last", message_text(s->last));
 }
 
 static json_t *host_json(const Host *host, uint64_t frames)
@@ -112,10 +113,10 @@ static void swap_over(Group *group, const Error *err, void *user)
     for (uint32_t i = 0; group && i < group->count; i++) {
         const Attempt *attempt = &group->attempts[i];
         json_array_append_new(
-            slots,
-            json_pack("{s:s, s:I, s:I, s:f, s:o}", "name", attempt->slot->name, "from",
-                      (json_int_t)attempt->expected, "generation", (json_int_t)attempt->number,
-                      "pause_us", (double)group->pause_ns / 1e3, "text", said(attempt->slot)));
+            slots, json_pack("{s:o, s:I, s:I, s:f, s:o}", "name", message_text(attempt->slot->name),
+                             "from", (json_int_t)attempt->expected, "generation",
+                             (json_int_t)attempt->number, "pause_us", (double)group->pause_ns / 1e3,
+                             "text", said(attempt->slot)));
     }
     request_reply(request, json_pack("{s:o}", "slots", slots));
 }
@@ -253,6 +254,16 @@ static void run_pause(Request *request, void *user)
     request_reply(request, json_pack("{s:b}", "paused", (int)paused));
 }
 
+static json_t *record_json(const LogRecord *record)
+{
+    char room[sizeof record->room + 1], text[LOG_TEXT_BYTES + 1];
+    snprintf(room, sizeof room, "%.*s", (int)sizeof record->room, record->room);
+    snprintf(text, sizeof text, "%.*s", LOG_TEXT_BYTES, record->text);
+    return json_pack("{s:I, s:f, s:s, s:o, s:o}", "seq", (json_int_t)record->seq, "time",
+                     (double)record->wall_ns / 1e9, "level", log_level_name(record->level), "room",
+                     message_text(room), "text", message_text(text));
+}
+
 static void run_log(Request *request, void *user)
 {
     (void)user;
@@ -272,11 +283,7 @@ static void run_log(Request *request, void *user)
     int n = log_read(from, records, (int)count);
     json_t *list = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(
-            list, json_pack("{s:I, s:f, s:s, s:s, s:s%}", "seq", (json_int_t)records[i].seq, "time",
-                            (double)records[i].wall_ns / 1e9, "level",
-                            log_level_name(records[i].level), "room", records[i].room, "text",
-                            records[i].text, strnlen(records[i].text, LOG_TEXT_BYTES)));
+        json_array_append_new(list, record_json(&records[i]));
     free(records);
     request_reply(request, json_pack("{s:o, s:I}", "records", list, "newest", (json_int_t)newest));
 }
