@@ -13,6 +13,17 @@
 
 #include "fault/parts.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define LEAKS_ARE_SOUGHT 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LEAKS_ARE_SOUGHT 1
+#endif
+#endif
+#ifdef LEAKS_ARE_SOUGHT
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #pragma GCC poison exit abort
 
 enum { STACK_BYTES = 64 * 1024, PAGE = 4096 };
@@ -34,7 +45,7 @@ static size_t stack_bytes(void)
     return (STACK_BYTES + least + PAGE - 1) & ~(size_t)(PAGE - 1);
 }
 
-/* A page without access, the stack, the record. */
+/* A page without access, the stack, the record. It stays for another thread's use. */
 static GuardThread *record_new(void)
 {
     size_t record_bytes = (sizeof(GuardThread) + PAGE - 1) & ~(size_t)(PAGE - 1);
@@ -49,6 +60,9 @@ static GuardThread *record_new(void)
     GuardThread *thread = (GuardThread *)(memory + PAGE + stack_bytes());
     thread->alternate.ss_sp = memory + PAGE;
     thread->alternate.ss_size = stack_bytes();
+#ifdef LEAKS_ARE_SOUGHT
+    __lsan_register_root_region(thread, record_bytes); /* else its canary seems to be lost */
+#endif
     return thread;
 }
 
