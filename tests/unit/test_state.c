@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "amount.h"
 #include "state/state.h"
 
 static State *open_tier(StateTier tier, uint64_t copy_limit)
@@ -171,12 +172,13 @@ static void play(StateTier tier, uint64_t seed)
     StateSpan spans[2] = {{statics, 5000}, {statics + 5000, 4000}};
     ok(state_set_statics(state, spans, 2, &ok_err));
     kept = now;
-    for (int frame = 0; frame < 400; frame++) {
+    int frames = amount(200, 800);
+    for (int frame = 0; frame < frames; frame++) {
         Hash before = state_hash(state);
         int steps = (int)dice(dice(10) ? 20 : 300);
         for (int i = 0; i < steps; i++)
             mutate(state, &now, statics);
-        if (frame % 200 == 199) {
+        if (frame % 160 == 50) {
             state_reset(state);
             memset(now.entries, 0, sizeof now.entries);
         }
@@ -226,14 +228,14 @@ static void play(StateTier tier, uint64_t seed)
 static void model_tracking(void **unused)
 {
     (void)unused;
-    for (uint64_t seed = 1; seed <= 3; seed++)
+    for (uint64_t seed = 1, last = (uint64_t)amount(1, 6); seed <= last; seed++)
         play(STATE_TIER_TRACK, seed * UINT64_C(0x9e3779b97f4a7c15));
 }
 
 static void model_copying(void **unused)
 {
     (void)unused;
-    for (uint64_t seed = 1; seed <= 2; seed++)
+    for (uint64_t seed = 1, last = (uint64_t)amount(1, 4); seed <= last; seed++)
         play(STATE_TIER_COPY, seed * UINT64_C(0xd1342543de82ef95));
 }
 

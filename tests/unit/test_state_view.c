@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "amount.h"
 #include "state/internal.h"
 
 #define ok(call)                                    \
@@ -110,20 +111,21 @@ static void views_are_exact(StateTier tier)
     Pin *pins[STATE_PINS];
     pid_t children[STATE_PINS];
     uint64_t n = 0;
+    int few = amount(30, 100), many = amount(300, 2000), looks = amount(10, 50);
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < STATE_PINS; i++) {
-            for (int k = 0; k < 100; k++) {
+            for (int k = 0; k < few; k++) {
                 frame(state, n++);
                 ok(state_commit(state, &ok_err));
             }
             Hash want = state_hash(state);
             frame(state, n++); /* a frame that has begun is not in the pin */
             ok(state_pin(state, &pins[i], &ok_err));
-            children[i] = spawn_watch(state, pins[i], want, 25);
+            children[i] = spawn_watch(state, pins[i], want, looks);
         }
         Pin *more = NULL;
         assert_int_equal(state_pin(state, &more, NULL), KEEL_ELIMIT);
-        for (int k = 0; k < 1000; k++) {
+        for (int k = 0; k < many; k++) {
             frame(state, n++);
             if (k % 5 == 0)
                 ok(state_undo(state, &ok_err));
@@ -309,10 +311,10 @@ static void a_kill_in_a_commit_leaves_a_boundary(void **unused)
     (void)unused;
     Shared *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int old_ones = 0, new_ones = 0;
-    for (int round = 0; round < 6; round++) {
+    int old_ones = 0, new_ones = 0, rounds = amount(6, 6), step = 200 / amount(9, 40);
+    for (int round = 0; round < rounds; round++) {
         StateTier tier = round % 2 ? STATE_TIER_COPY : STATE_TIER_AUTO;
-        for (int64_t kill_at = 1; kill_at < 200; kill_at += kill_at < 8 ? 1 : 9) {
+        for (int64_t kill_at = 1; kill_at < 200; kill_at += kill_at < 6 ? 1 : step) {
             memset(shared, 0, sizeof *shared);
             pid_t child = fork();
             if (child == 0)
@@ -345,7 +347,7 @@ static void a_kill_in_a_commit_leaves_a_boundary(void **unused)
         }
     }
     assert_true(old_ones > 3);
-    assert_true(new_ones > 30);
+    assert_true(new_ones > 6);
     munmap(shared, sizeof *shared);
 }
 
