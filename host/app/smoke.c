@@ -140,23 +140,25 @@ static int swap_to(Smoke *smoke, const char *path, char ret_text[1000])
     return a.rc;
 }
 
-/* Until the loader has closed what was retired, but at most two seconds. */
-static LoaderStatus settle(Smoke *smoke)
-{
-    LoaderStatus status;
-    int64_t until = clock_now_ns() + 2000000000;
-    do {
-        frame(smoke);
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-        loader_status(smoke->host->loader, &status);
-    } while (status.waiting_to_close && clock_now_ns() < until);
-    return status;
-}
-
 static struct keel_slot_status status_of(Smoke *smoke)
 {
     struct keel_slot_status status = {.size = sizeof status};
     keel_slot_query(smoke->slot, &status);
+    return status;
+}
+
+/* Until probation is over and the loader has closed what was retired, but at most two seconds. */
+static LoaderStatus settle(Smoke *smoke)
+{
+    LoaderStatus status;
+    uint32_t phase;
+    int64_t until = clock_now_ns() + 2000000000;
+    do {
+        frame(smoke);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        phase = status_of(smoke).phase; /* first: its end is what hands over to the loader */
+        loader_status(smoke->host->loader, &status);
+    } while ((phase == KEEL_SLOT_PROBATION || status.waiting_to_close) && clock_now_ns() < until);
     return status;
 }
 
