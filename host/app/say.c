@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/message.h"
 
 /* Control characters that a module could smuggle into a terminal become '?'. */
 static void tame(char *text)
@@ -32,8 +33,8 @@ static void put(int fd, const char *text, size_t bytes)
 
 static void json_line(int64_t wall_ns, uint32_t level, const char *room, const char *text)
 {
-    json_t *line = json_pack("{s:f, s:s, s:s, s:s}", "time", (double)wall_ns / 1e9, "level",
-                             log_level_name(level), "room", room, "text", text);
+    json_t *line = json_pack("{s:f, s:s, s:s, s:o}", "time", (double)wall_ns / 1e9, "level",
+                             log_level_name(level), "room", room, "text", message_text(text));
     char *dumped = line ? json_dumps(line, JSON_COMPACT) : NULL;
     if (dumped) {
         size_t bytes = strlen(dumped);
