@@ -1,0 +1,303 @@
+"""The commands as people and machines use them: help, wrong use, exit codes, reports."""
+import json
+import os
+import re
+import shutil
+import signal
+import xml.etree.ElementTree as ElementTree
+
+import elfpatch
+import keeltest
+from keeltest import build, content, counter, CRASH
+
+COMMANDS = ("run", "inspect", "ctl", "smoke")
+
+
+class Words(keeltest.KeelTest):
+    def test_help_has_an_example(self):
+        for command in COMMANDS:
+            done = self.keel(command, "--help")
+            self.assertEqual(done.returncode, 0, command)
+            self.assertEqual(done.stderr, "")
+            self.assertRegex(done.stdout, r"(?m)^example: keel %s " % command)
+            self.assertRegex(done.stdout, "[Ee]xit status: ")
+            self.assertLessEqual(max(map(len, done.stdout.split("\n"))), 100)
+        done = self.keel("--help")
+        self.assertEqual(done.returncode, 0)
+        for command in COMMANDS:
+            self.assertRegex(done.stdout, r"(?m)^  %s +\S" % command)
+        self.assertRegex(self.keel("--version").stdout, r"^keel \d+\.\d+")
+
+    def test_wrong_use_is_one_sentence_and_2(self):
+        self.place(build(counter(1)))
+        cases = ["run", "run --fps x m.so", "run --fps 0 m.so", "run --fps nan m.so",
+                 "run --fps", "run --bogus", "run --trial perhaps m.so", "run --memory x m.so",
+                 "run --frames -1 m.so", "run --frames 1e99 m.so", "run --probation 0 m.so",
+                 "run --deadline soon m.so",
+                 "run " + "m.so " * 65,
+                 "ctl", "ctl bogus", "ctl status extra", "ctl rollback a b", "ctl pause maybe",
+                 "ctl log -n x", "ctl --timeout x status", "ctl swap --state now",
+                 "ctl rollback --state then", "ctl --bogus", "ctl --name a/../b status",
+                 "inspect", "inspect m.so m.so", "inspect --bogus m.so", "inspect /nonexistent",
+                 "smoke", "smoke m.so", "smoke m.so m.so m.so", "smoke --swaps x m.so m.so",
+                 "smoke --frames 0 m.so m.so", "smoke --max-pause -1 m.so m.so",
+                 "smoke --trial x m.so m.so", "smoke --junit", "smoke /nonexistent m.so"]
+        for case in cases:
+            with self.subTest(case=case):
+                done = self.keel(*case.split())
+                self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+                lines = [x for x in done.stderr.strip().split("\n")]
+                self.assertEqual(len(lines), 1, done.stderr)
+                self.sentence(re.sub(r"^[\d:.]+ . ", "", lines[0]))
+        for case in ("", "bogus", "-x"):
+            done = self.keel(*case.split())
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn("usage: keel COMMAND", done.stderr)
+
+
+class Inspect(keeltest.KeelTest):
+    def test_exit_codes_and_json(self):
+        good = build(counter(1, globals='KEEL_NEEDS("keel.log/1")'))
+        done = self.keel("inspect", good)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("accepted", done.stdout)
+        done = self.keel("inspect", good, "--json")
+        self.assertEqual(done.returncode, 0)
+        told = json.loads(done.stdout)
+        self.assertTrue(told["accepted"])
+        self.assertEqual(told["module"]["name"], "counter")
+        self.assertEqual(told["module"]["abi"], "1.0")
+        self.assertEqual(told["module"]["needs"], ["keel.log/1"])
+        self.assertEqual(told["bytes"], os.path.getsize(good))
+        self.assertRegex(told["hash"], "^[0-9a-f]{32}$")
+        self.assertTrue(told["inspection"]["bind_now"])
+        with open(self.path("bad.so"), "wb") as f:
+            f.write(elfpatch.abi(content(good), 3, 1))
+        done = self.keel("inspect", self.path("bad.so"), "--json")
+        self.assertEqual(done.returncode, 1)
+        told = json.loads(done.stdout)
+        self.assertFalse(told["accepted"])
+        self.assertEqual(told["code"], "EABI")
+        self.sentence(told["reason"])
+        done = self.keel("inspect", self.path("none.so"), "--json")
+        self.assertEqual(done.returncode, 2)
+        self.assertFalse(json.loads(done.stdout)["accepted"])
+
+    def test_says_what_a_bare_build_lacks(self):
+        done = self.keel("inspect", build(counter(1), plain=True, use_shim=False))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stdout, "lacks .*malloc shim")
+        self.assertRegex(done.stdout, "-z now")
+
+    def test_odd_names(self):
+        for name in ("with space.so", "line\nbreak.so", "quote\"'.so", "\u00fcml.so", "-dash.so"):
+            self.place(build(counter(1)), name)
+            done = self.keel("inspect", "--json", "--", name)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(json.loads(done.stdout)["file"], name)
+
+
+class Smoke(keeltest.KeelTest):
+    def setUp(self):
+        super().setUp()
+        self.old = self.place(build(counter(1)), "old.so")
+        self.new = self.place(build(counter(2)), "new.so")
+        self.bad = self.place(build(counter(3, globals="static int here;",
+                                            frame="if (++here == 9) { %s }" % CRASH)), "bad.so")
+        self.quick = ("--frames", "20", "--swaps", "6")
+
+    def test_good(self):
+        done = self.keel("smoke", self.old, self.new, *self.quick)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("NEW may replace OLD", done.stdout)
+        self.assertNotIn("FAIL", done.stdout)
+
+    def test_bad(self):
+        for trial in ("on", "off"):
+            done = self.keel("smoke", self.old, self.bad, "--trial", trial, *self.quick)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn("NEW may not replace OLD", done.stdout)
+            fails = [x for x in done.stdout.split("\n") if x.startswith("FAIL")]
+            self.assertTrue(fails)
+            for line in fails:
+                self.sentence(line)
+
+    def test_bad_files(self):
+        with open(self.path("text.so"), "w") as f:
+            f.write("hello, I am a text\n")
+        done = self.keel("smoke", self.old, self.path("text.so"), *self.quick)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        done = self.keel("smoke", self.path("text.so"), self.old, *self.quick)
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        done = self.keel("smoke", self.old, self.path("none.so"), *self.quick)
+        self.assertIn(done.returncode, (1, 2), done.stdout + done.stderr)
+        self.sentence(done.stderr.strip() or done.stdout.strip().split("\n")[-1])
+
+    def test_pause_limit(self):
+        done = self.keel("smoke", self.old, self.new, "--max-pause", "0.001", *self.quick)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertRegex(done.stdout, "FAIL  longest pause")
+        done = self.keel("smoke", self.old, self.new, "--max-pause", "5000000", *self.quick)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_tap(self):
+        done = self.keel("smoke", self.old, self.new, "--tap", *self.quick)
+        lines = done.stdout.strip().split("\n")
+        self.assertEqual(lines[0], "TAP version 13")
+        count = int(re.match(r"1\.\.(\d+)$", lines[1]).group(1))
+        self.assertEqual(len(lines), count + 2)
+        for number, line in enumerate(lines[2:], 1):
+            self.assertRegex(line, r"^ok %d - " % number)
+        done = self.keel("smoke", self.old, self.bad, "--tap", *self.quick)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"(?m)^not ok \d+ - ")
+
+    def test_junit(self):
+        for new, failures in ((self.new, 0), (self.bad, 1)):
+            report = self.path("report.xml")
+            done = self.keel("smoke", self.old, new, "--junit", report, *self.quick)
+            self.assertEqual(done.returncode, 1 if failures else 0, done.stdout)
+            suite = ElementTree.parse(report).getroot()
+            suite = suite if suite.tag == "testsuite" else suite.find("testsuite")
+            cases = suite.findall("testcase")
+            self.assertEqual(int(suite.get("tests")), len(cases))
+            failed = [c for c in cases if c.find("failure") is not None]
+            self.assertEqual(int(suite.get("failures")), len(failed))
+            self.assertGreaterEqual(len(failed), failures)
+            if not failures:
+                self.assertEqual(failed, [])
+        done = self.keel("smoke", self.old, self.new, "--junit", "/nonexistent/x.xml", *self.quick)
+        self.assertEqual(done.returncode, 2)
+
+    def test_json(self):
+        done = self.keel("smoke", self.old, self.new, "--json", *self.quick)
+        told = json.loads(done.stdout)
+        self.assertTrue(told["ok"])
+        self.assertTrue(all(c["ok"] for c in told["checks"]))
+        done = self.keel("smoke", self.old, self.bad, "--json", *self.quick)
+        self.assertFalse(json.loads(done.stdout)["ok"])
+
+    def test_leak_of_a_descriptor_is_found(self):
+        so = self.place(build(counter(4, includes="#include <fcntl.h>\n",
+                                      start="", frame="static int once; if (!once++) "
+                                      "(void)!open(\"/dev/null\", 0);")), "leak.so")
+        done = self.keel("smoke", self.old, so, "--trial", "off", *self.quick)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertRegex(done.stdout, "FAIL  descriptors")
+
+    def test_what_cannot_be_unloaded_is_found(self):
+        so = self.place(build(counter(5, includes="#include <pthread.h>\n#include <unistd.h>\n",
+                                      globals="static void *stay(void *u) { pause(); return u; }\n"
+                                      "static int once;", frame="if (!once++) { pthread_t t; "
+                                      "pthread_create(&t, 0, stay, 0); pthread_detach(t); }")),
+                        "stay.so")
+        done = self.keel("smoke", self.old, so, "--trial", "off", *self.quick)
+        self.assertEqual(done.returncode, 1, done.stdout)
+
+
+class Run(keeltest.KeelTest):
+    def test_frames(self):
+        so = self.place(build(counter(1, frame='if (s->count == 7) keel_info(k, "seven");')))
+        host = self.host(so, "--frames", "7", "--fps", "max")
+        self.assertEqual(host.exited(), 0)
+        self.assertTrue(host.texts("seven"))
+
+    def test_every_line_is_json(self):
+        so = self.place(build(counter(1, frame='if (s->count < 4) keel_info(k, "odd \\x01 \\xff '
+                                      '\\" \\n \\\\ %s", "{]");')))
+        host = self.host(so, "--frames", "5")
+        host.exited()
+        self.assertEqual(host.noise, [])
+        self.assertTrue(host.texts("odd"))
+        for record in host.records:
+            self.assertEqual(set(record), {"time", "level", "room", "text"})
+
+    def test_nothing_ran(self):
+        with open(self.path("text.so"), "w") as f:
+            f.write("no module")
+        host = self.host(self.path("text.so"), "--frames", "3")
+        self.assertEqual(host.exited(None), 1)
+
+    def test_signals_end_it_cleanly(self):
+        stop = "static void stop(keel *k) { keel_info(k, \"stopped well\"); }"
+        so = build(counter(1, functions=stop, entries="KEEL_ON(stop, stop)"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            host = self.running(so)
+            host.process.send_signal(number)
+            self.assertEqual(host.exited(), 0)
+            self.assertTrue(host.texts("stopped well"))
+
+    def test_quit_and_signal_while_waiting_or_paused(self):
+        host = self.host(self.path("none.so"))
+        host.wait("waiting for a build")
+        host.process.send_signal(signal.SIGTERM)
+        self.assertEqual(host.exited(None), 1)
+        host = self.running(build(counter(1)))
+        host.call("pause")
+        host.call("quit")
+        self.assertEqual(host.exited(), 0)
+
+    def test_reader_of_its_output_goes_away(self):
+        host = self.running(build(counter(1)))
+        host.process.stdout.close()
+        self.place(build(counter(2)))
+        host.until(lambda: host.slot()["swaps"] == 2, "the second swap")
+        host.call("quit")
+        self.assertEqual(host.process.wait(keeltest.PATIENCE), 0)
+
+
+class Ctl(keeltest.KeelTest):
+    def test_no_host(self):
+        for args in (("status",), ("--json", "status"), ("quit",), ("swap",)):
+            done = self.keel("ctl", *args)
+            self.assertEqual(done.returncode, 2)
+            if "--json" in args:
+                self.sentence(json.loads(done.stdout)["error"]["text"])
+            else:
+                self.sentence(done.stderr)
+                self.assertIn("no host", done.stderr)
+
+    def test_a_session(self):
+        host = self.running(build(counter(1)))
+        ctl = ("ctl", "--socket", host.socket_path)
+        done = self.keel(*ctl, "status")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"\bm\b.*running|m .*probation")
+        told = json.loads(self.keel(*ctl, "--json", "status").stdout)
+        slot = (told.get("result") or told)["slots"][0]
+        for key in ("generation", "build_id", "hash", "load_address", "state", "phase", "frames"):
+            self.assertIn(key, slot)
+        self.assertRegex(slot["build_id"], "^[0-9a-f]{40}$")
+        shutil.copy(build(counter(2)), self.path("other"))
+        done = self.keel(*ctl, "swap", "m", "--file", self.path("other"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        host.wait("build 2 runs")
+        done = self.keel(*ctl, "swap", "nobody")
+        self.assertEqual(done.returncode, 1)
+        self.sentence(done.stderr)
+        done = self.keel(*ctl, "rollback")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.keel(*ctl, "pause", "on").returncode, 0)
+        self.assertEqual(self.keel(*ctl, "pause", "off").returncode, 0)
+        done = self.keel(*ctl, "log", "-n", "50")
+        self.assertIn("build 2 runs", done.stdout)
+        done = self.keel(*ctl, "quit")
+        self.assertEqual(done.returncode, 0)
+        host.exited()
+
+    def test_relative_file_is_the_callers(self):
+        """--file is meant from where ctl was called, not from where the host was."""
+        host = self.running(build(counter(1)))
+        os.mkdir(self.path("else"))
+        shutil.copy(build(counter(2)), self.path("else/new.so"))
+        done = keeltest.subprocess.run(
+            [keeltest.KEEL, "ctl", "--socket", host.socket_path, "swap", "--file", "new.so"],
+            cwd=self.path("else"), env=self.env, stdout=keeltest.subprocess.PIPE,
+            stderr=keeltest.subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        host.wait("build 2 runs")
+        host.end()
+
+
+if __name__ == "__main__":
+    keeltest.main()
