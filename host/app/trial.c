@@ -2,6 +2,7 @@
  * other end of descriptor 3. Started by the host; stays warm; ends when the host does.
  *
  * Owns the children and their time and memory. Runs nothing of a module itself. One thread. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -167,28 +168,51 @@ static uint64_t resident_bytes(int statm)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* How long the child's first thread was ready to run and had no CPU: a busy machine is not the
- * module's fault. */
-static int64_t starved_ns(int schedstat)
+/* How long the child's threads were ready to run and had no CPU: a busy machine is not the module's
+ * fault. A thread that waits for another one doesn't starve itself, so all count; what those that
+ * have ended took with them was seen by an earlier look. */
+typedef struct Starved {
+    int64_t total_ns, seen_ns;
+} Starved;
+
+static int64_t waited_ns(int tasks, const char *thread)
 {
-    char text[128];
+    char path[300], text[128];
     unsigned long long ran, waited;
-    ssize_t n = schedstat < 0 ? -1 : pread(schedstat, text, sizeof text - 1, 0);
+    snprintf(path, sizeof path, "%.255s/schedstat", thread);
+    int fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
     if (n <= 0)
         return 0;
     text[n] = 0;
     return sscanf(text, "%llu %llu", &ran, &waited) == 2 ? (int64_t)waited : 0;
 }
 
+static void look_who_starves(DIR *tasks, Starved *starved)
+{
+    int64_t now_ns = 0;
+    if (!tasks)
+        return;
+    rewinddir(tasks);
+    for (const struct dirent *entry; (entry = readdir(tasks));)
+        if (entry->d_name[0] != '.')
+            now_ns += waited_ns(dirfd(tasks), entry->d_name);
+    if (now_ns > starved->seen_ns)
+        starved->total_ns += now_ns - starved->seen_ns;
+    starved->seen_ns = now_ns;
+}
+
 /* Time counts from where the module's own code comes in; before that only the helper's patience
  * does. */
-static int is_out_of_time(const TrialWireRequest *r, int64_t forked_ns, int schedstat)
+static int is_out_of_time(const TrialWireRequest *r, int64_t forked_ns, int64_t starved_ns)
 {
     int64_t now = clock_now_ns();
     int64_t began = shared->began_ns;
     if (now - forked_ns > OWN_PART_NS + r->time_limit_ns * 4)
         return 1;
-    return began > 0 && began <= now && now - began - starved_ns(schedstat) > r->time_limit_ns;
+    return began > 0 && began <= now && now - began - starved_ns > r->time_limit_ns;
 }
 
 static int open_proc(pid_t pid, const char *name)
@@ -201,7 +225,9 @@ static int open_proc(pid_t pid, const char *name)
 static void watch(const TrialWireRequest *r, pid_t pid, int pidfd, Ending *ret)
 {
     int statm = open_proc(pid, "statm");
-    int schedstat = open_proc(pid, "schedstat");
+    int task = open_proc(pid, "task");
+    DIR *tasks = task < 0 ? NULL : fdopendir(task);
+    Starved starved = {0, 0};
     uint64_t limit = r->memory_limit_bytes + r->view_bytes + resident_bytes(statm);
     int64_t forked_ns = clock_now_ns();
     for (;;) {
@@ -212,7 +238,8 @@ static void watch(const TrialWireRequest *r, pid_t pid, int pidfd, Ending *ret)
         if (pidfd < 0 && !waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) &&
             ended.si_pid == pid)
             break; /* Linux before 5.3 */
-        ret->out_of_time = is_out_of_time(r, forked_ns, schedstat);
+        look_who_starves(tasks, &starved);
+        ret->out_of_time = is_out_of_time(r, forked_ns, starved.total_ns);
         ret->out_of_memory = resident_bytes(statm) > limit;
         if (ret->out_of_time || ret->out_of_memory) {
             kill(pid, SIGKILL);
@@ -221,8 +248,8 @@ static void watch(const TrialWireRequest *r, pid_t pid, int pidfd, Ending *ret)
     }
     if (statm >= 0)
         close(statm);
-    if (schedstat >= 0)
-        close(schedstat);
+    if (tasks)
+        closedir(tasks);
     siginfo_t info = {0};
     while (waitid(P_PID, (id_t)pid, &info, WEXITED) && errno == EINTR)
         ;
