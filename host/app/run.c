@@ -246,6 +246,7 @@ int app_run(int argc, char **argv)
     sigaddset(&set, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the call that meets it */
     pthread_t signals;
     if (pthread_create(&signals, NULL, take_signals, &set) == 0)
         pthread_detach(signals);
