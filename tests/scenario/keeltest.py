@@ -338,6 +338,8 @@ class Host:
         """Ends the host as people do and checks its exit status."""
         if self.process.poll() is None:
             try:
+                if not os.path.exists(self.socket_path):
+                    raise OSError("no socket")
                 self.ask("quit")
             except (AssertionError, OSError):
                 self.process.send_signal(signal.SIGTERM)
@@ -386,6 +388,7 @@ class Client:
                 break
             except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
                 if time.monotonic() > until:
+                    self.socket.close()
                     test.fail("nobody listens at %s" % path)
                 time.sleep(0.02)
         self.rest = b""
