@@ -9,4 +9,20 @@
  * KEEL_EUNSUPPORTED: this system offers no sandbox. */
 int inspect_apart(const void *data, size_t bytes, Inspection *ret, Error *err);
 
+/* Fills at most `room` bytes of `ret`; `*ret_bytes` says how many. Runs in the child. */
+typedef int (*ApartWork)(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                         Error *err);
+
+/* What a child found. Nobody writes there any more; it is as hostile as the file. */
+typedef struct Apart {
+    const void *data;
+    size_t bytes;
+    void *mapping;
+    size_t mapped;
+} Apart;
+
+/* Runs `work` in a child of its own. Errors as inspect_apart, and those of `work`. */
+int apart_run(ApartWork work, const void *data, size_t bytes, size_t room, Apart *ret, Error *err);
+void apart_done(Apart *apart);
+
 #endif
