@@ -1,0 +1,83 @@
+/* An image's anatomy: debug information first, since it tells numbered statics apart, then
+ * fingerprints. Owns the libdw handle for the call; one thread. */
+#include "image/anatomy_read.h"
+
+#include <gelf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/dwarf_read.h"
+
+static int by_address_owner(const void *a, const void *b)
+{
+    const Owner *x = a, *y = b;
+    if (x->address != y->address)
+        return x->address < y->address ? -1 : 1;
+    return (x->function < y->function) - (x->function > y->function); /* owned ones first */
+}
+
+static int by_address_line(const void *a, const void *b)
+{
+    const Line *x = a, *y = b;
+    return (x->address > y->address) - (x->address < y->address);
+}
+
+static size_t sort(Buf *list, size_t size, int (*order)(const void *, const void *))
+{
+    size_t count = list->bytes / size;
+    if (count)
+        qsort(list->data, count, size, order);
+    return count;
+}
+
+static int has_debug(Elf *elf)
+{
+    size_t names;
+    GElf_Shdr h;
+    if (elf_getshdrstrndx(elf, &names))
+        return 0;
+    for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));) {
+        const char *name = gelf_getshdr(scn, &h) ? elf_strptr(elf, names, h.sh_name) : NULL;
+        if (name && (!strcmp(name, ".debug_info") || !strcmp(name, ".zdebug_info")))
+            return h.sh_type != SHT_NOBITS;
+    }
+    return 0;
+}
+
+/* What it can't read is missing, not an error: the code can be compared without. */
+static void read_debug(const void *data, size_t bytes, Reader *r)
+{
+    Elf *elf = elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)data, bytes);
+    if (elf && elf_kind(elf) == ELF_K_ELF && has_debug(elf)) {
+        r->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
+        if (r->dwarf)
+            r->maker->flags |= ANATOMY_DEBUG;
+        if (!r->dwarf || dwarf_read_units(r))
+            r->maker->flags |= ANATOMY_DEBUG_BROKEN;
+        dwarf_end(r->dwarf);
+    }
+    if (elf)
+        elf_end(elf);
+}
+
+int anatomy_read(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                 Error *err)
+{
+    AnatomyMaker maker = {0};
+    Reader r = {.maker = &maker};
+    read_debug(data, bytes, &r);
+    Owners owners = {.count = sort(&r.owners, sizeof(Owner), by_address_owner)};
+    Lines lines = {.count = sort(&r.lines, sizeof(Line), by_address_line)};
+    owners.list = (const Owner *)r.owners.data;
+    lines.list = (const Line *)r.lines.data;
+    int rc = r.failed == KEEL_ENOMEM ? err_set(err, r.failed, "no memory for its debug information")
+                                     : KEEL_OK;
+    rc = rc ? rc : fingerprint_bytes(data, bytes, &owners, &lines, &maker, err);
+    rc = rc ? rc : anatomy_pack(&maker, ret, room, ret_bytes, err);
+    types_done(&r.types);
+    buf_done(&r.owners);
+    buf_done(&r.lines);
+    buf_done(&r.found);
+    anatomy_maker_done(&maker);
+    return rc;
+}

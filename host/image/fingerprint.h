@@ -1,0 +1,25 @@
+/* Fingerprints of an image's functions and statics. Runs libelf and a decoder on bytes of unknown
+ * origin, so it is called in a process under limits, never in the host; one thread. */
+#ifndef IMAGE_FINGERPRINT_H
+#define IMAGE_FINGERPRINT_H
+
+#include "image/anatomy.h"
+#include "image/owners.h"
+
+/* A function's place in the source, by its address. */
+typedef struct Line {
+    uint64_t address;
+    uint32_t pretty, file, line; /* strings of the same maker */
+} Line;
+
+typedef struct Lines {
+    const Line *list; /* by rising address */
+    size_t count;
+} Lines;
+
+/* Adds flags, functions, statics and sections. Owners and lines may be NULL. KEEL_EIMAGE with a
+ * sentence when the file contradicts itself; what is merely missing shows in the flags. */
+int fingerprint_bytes(const void *data, size_t bytes, const Owners *owners, const Lines *lines,
+                      AnatomyMaker *maker, Error *err);
+
+#endif
