@@ -5,6 +5,7 @@
 
 int app_run(int argc, char **argv);
 int app_inspect(int argc, char **argv);
+int app_diff(int argc, char **argv);
 int app_ctl(int argc, char **argv);
 int app_smoke(int argc, char **argv);
 

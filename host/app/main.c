@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
     {"run", "run modules and swap them when they are rebuilt", app_run},
     {"inspect", "say what is known of an image, without running it", app_inspect},
+    {"diff", "say what a rebuild changed", app_diff},
     {"ctl", "ask and steer a running host", app_ctl},
     {"smoke", "may NEW.so replace OLD.so in a running process?", app_smoke},
 };

@@ -192,9 +192,8 @@ static void back_over(Group *group, const Error *err, void *user)
     if (group || err->code)
         swap_over(group, err, answer->request);
     else
-        request_reply(answer->request,
-                      json_pack("{s:[{s:o, s:o}]}", "slots", "name",
-                                message_text(answer->slot->name), "text", said(answer->slot)));
+        request_reply(answer->request, json_pack("{s:[{s:s, s:o}]}", "slots", "name",
+                                                 answer->slot->name, "text", said(answer->slot)));
     free(answer);
 }
 

@@ -1,0 +1,158 @@
+/* `keel diff OLD.so NEW.so`: what a rebuild changed, without running either. Owns the two sealed
+ * copies; all deep reading happens in a child. Main thread. */
+#include "app/diff.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "app/commands.h"
+#include "app/text.h"
+#include "image/anatomy_read.h"
+#include "watch/settle.h"
+
+enum { SAME = 0, DIFFERS = 1, IMPOSSIBLE = 2 };
+static const size_t ANATOMY_ROOM = (size_t)256 << 20;
+
+static const char HELP[] =
+    "usage: keel diff OLD.so NEW.so [--json]\n"
+    "\n"
+    "Says what a rebuild changed, without running either image: functions (by fingerprints that "
+    "do\n"
+    "not change when code merely moves), statics and their initializers, types field by field,\n"
+    "services, libraries; then in one line what that means for a swap.\n"
+    "\n"
+    "  --json   one JSON object instead of text\n"
+    "\n"
+    "Built by keel_add_module(), images carry all that is needed. Of others it compares what "
+    "there\n"
+    "is and names what is missing: symbols, --emit-relocs, -g. Colours only on a terminal, and "
+    "not\n"
+    "when NO_COLOR is set.\n"
+    "\n"
+    "Exit status: 0 they do the same, 1 they differ, 2 a file could not be read or the command is\n"
+    "wrong.\n"
+    "\n"
+    "example: keel diff old/ball.so build/ball.so\n";
+
+static void refuse(DiffSide *side, int code, const Error *err)
+{
+    if (!code || side->refused)
+        return;
+    side->refused = code;
+    side->reason = *err;
+}
+
+static int look(DiffSide *side, const Settled *settled, const void *data, Error *err)
+{
+    Error why;
+    if (settled->bytes < SELFMAG || memcmp(data, ELFMAG, SELFMAG))
+        return err_set(err, KEEL_EIMAGE, "it is no ELF image");
+    int copy = fcntl(settled->memfd, F_DUPFD_CLOEXEC, 3);
+    refuse(side, image_open(copy, settled->bytes, settled->hash, side->path, &side->image, &why),
+           &why);
+    int rc = inspect_apart(data, settled->bytes, &side->inspection, err);
+    if (rc)
+        return rc;
+    refuse(side, inspect_refuse(&side->inspection, &why), &why);
+    rc = apart_run(anatomy_read, data, settled->bytes, ANATOMY_ROOM, &side->apart, err);
+    return rc ? rc : anatomy_check(side->apart.data, side->apart.bytes, &side->anatomy, err);
+}
+
+static int learn(DiffSide *side, Error *err)
+{
+    Settled settled;
+    int rc = settle_read(side->path, NULL, &settled, err);
+    if (rc)
+        return rc;
+    void *data = mmap(NULL, settled.bytes, PROT_READ, MAP_SHARED, settled.memfd, 0);
+    if (data == MAP_FAILED) {
+        rc = err_set(err, KEEL_ENOMEM, "cannot map it");
+    } else {
+        rc = look(side, &settled, data, err);
+        munmap(data, settled.bytes);
+    }
+    settled_done(&settled);
+    return rc ? err_wrap(err, "%s", side->path) : KEEL_OK;
+}
+
+static void side_done(DiffSide *side)
+{
+    image_unref(side->image);
+    apart_done(&side->apart);
+}
+
+static int usage_error(const char *what, const char *which)
+{
+    fprintf(stderr, "keel diff: %s%s: see keel diff --help\n", what, which);
+    return IMPOSSIBLE;
+}
+
+static int compare(Diff *d, Error *err)
+{
+    int rc = learn(&d->before, err);
+    rc = rc ? rc : learn(&d->after, err);
+    if (!rc)
+        rc = compare_anatomies(&d->before.anatomy, &d->after.anatomy, &d->difference, err);
+    if (!rc)
+        diff_judge(d);
+    return rc;
+}
+
+static int answer(Diff *d, int json)
+{
+    Error err;
+    int rc = compare(d, &err);
+    if (rc) {
+        fputs("keel diff: ", stderr);
+        text_print(stderr, err.text);
+        fputc('\n', stderr);
+        return IMPOSSIBLE;
+    }
+    const char *no_colour = getenv("NO_COLOR");
+    if (json)
+        diff_print_json(d);
+    else
+        diff_print_text(d, isatty(STDOUT_FILENO) && !(no_colour && *no_colour));
+    return d->same ? SAME : DIFFERS;
+}
+
+int app_diff(int argc, char **argv)
+{
+    const char *paths[2] = {NULL, NULL};
+    int json = 0, options = 1, count = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (options && (!strcmp(arg, "--help") || !strcmp(arg, "-h"))) {
+            fputs(HELP, stdout);
+            return SAME;
+        }
+        if (options && !strcmp(arg, "--json"))
+            json = 1;
+        else if (options && !strcmp(arg, "--"))
+            options = 0;
+        else if (options && *arg == '-' && arg[1])
+            return usage_error("there is no option ", arg);
+        else if (count == 2)
+            return usage_error("it takes two files, not also ", arg);
+        else
+            paths[count++] = arg;
+    }
+    if (count < 2 || !*paths[0] || !*paths[1])
+        return usage_error("it needs two files", "");
+    Diff *d = calloc(1, sizeof *d);
+    if (!d)
+        return usage_error("no memory", "");
+    d->before.path = paths[0];
+    d->after.path = paths[1];
+    int status = answer(d, json);
+    difference_done(&d->difference);
+    side_done(&d->before);
+    side_done(&d->after);
+    free(d);
+    return status;
+}

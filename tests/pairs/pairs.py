@@ -1,0 +1,398 @@
+#!/usr/bin/env python3
+"""Pairs of images whose difference is known by construction, through `keel diff --json`.
+
+Each case edits one source of a small module (or how it is built) and says what must come out: the
+verdict, and exactly which functions changed. Every case is built by each compiler at each level. A
+"same" that is none and a "changed" that is none both fail.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+MAIN = r'''
+#include <assert.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include "shape.h"
+
+struct order { int32_t price; int32_t amount; struct order *next; };
+enum side { BUY, SELL };
+typedef struct { int x, y; } point;
+
+static struct order book[8];
+static int calls;
+int speed = 7;
+double gravity = 9.8;
+static const int primes[] = {2, 3, 5, 7, 11, 13, 17, 19};
+const char *names[] = {"alpha", "beta", "gamma"};
+point origin = {1, 2};
+
+NOINLINE static int callee(int x)
+{
+    static int n;
+    n += x;
+    return n * 3 + calls;
+}
+
+NOINLINE static int other_static(int x)
+{
+    static int n;
+    n -= x;
+    return n ^ 0x55;
+}
+
+NOINLINE int first(int a)
+{
+    int local = a + callee(a);
+    calls++;
+    return local * 2;
+}
+
+NOINLINE int second(int a)
+{
+    printf("second says %d\n", a);
+    return other_static(a) + primes[a & 7];
+}
+
+NOINLINE int choose(int k)
+{
+    switch (k) {
+    case 0: puts("zero"); return 11;
+    case 1: puts("one"); return 22;
+    case 2: puts("two"); return first(k);
+    case 3: puts("three"); return 44;
+    case 4: puts("four"); return second(k);
+    case 5: puts("five"); return 66;
+    case 6: return 77;
+    default: return 0;
+    }
+}
+
+NOINLINE const char *colour(int k)
+{
+    switch (k) {
+    case 0: return "red";
+    case 1: return "green";
+    case 2: return "blue";
+    case 3: return "cyan";
+    case 4: return "infrared";
+    case 5: return "black";
+    }
+    return "none";
+}
+
+NOINLINE double scale(double v)
+{
+    return v * gravity + 2.5;
+}
+
+NOINLINE int total(void)
+{
+    int sum = 0;
+    for (unsigned i = 0; i < sizeof book / sizeof *book; i++)
+        sum += book[i].price * book[i].amount;
+    return sum;
+}
+
+NOINLINE int checked(int v)
+{
+    assert(v > 0);
+    return v - 1;
+}
+
+NOINLINE int area(int w, int h)
+{
+    return shape_area(w, h) + speed;
+}
+
+NOINLINE unsigned weights(unsigned at)
+{
+    unsigned w[12] = {9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 4, 2};
+    unsigned sum = 0;
+    for (unsigned i = 0; i < 12; i++)
+        sum += w[(i * at) % 12] * i;
+    return sum;
+}
+
+NOINLINE void put(unsigned i, int price)
+{
+    book[i & 7].price = price;
+    book[i & 7].amount = BUY;
+    book[i & 7].next = &book[(i + 1) & 7];
+    speed += names[i % 3][0];
+}
+
+int entry(int k)
+{
+    put((unsigned)k, k);
+    return first(k) + second(k) + choose(k) + (int)scale(k) + total() + checked(k + 1) + area(k, k) +
+           (int)strlen(colour(k)) + origin.x + (int)weights((unsigned)k) + helper_entry(k);
+}
+'''
+
+HEADER = r'''
+#define NOINLINE __attribute__((noinline))
+static inline int shape_area(int w, int h)
+{
+    return w * h;
+}
+int helper_entry(int k);
+'''
+
+HELPER = r'''
+#include "shape.h"
+
+static int calls = 4;
+
+NOINLINE static int callee(int x)
+{
+    return x * 5 + calls++;
+}
+
+NOINLINE int helper_entry(int k)
+{
+    return callee(k) + 1;
+}
+'''
+
+SOURCES = {"main.c": MAIN, "shape.h": HEADER, "helper.c": HELPER}
+FLAGS = ["-fPIC", "-ffunction-sections", "-fdata-sections", "-fno-semantic-interposition",
+         "-fvisibility=hidden", "-std=c11", "-w"]
+LINK = ["-shared", "-Wl,--emit-relocs", "-Wl,-z,now", "-Wl,--build-id=sha1"]
+
+
+def swap_functions(text, a, b):
+    """Exchanges two top-level functions."""
+    def span(name):
+        at = text.index(name)
+        start = text.rindex("\n\n", 0, at) + 2
+        return start, text.index("\n}\n", at) + 3
+    (a0, a1), (b0, b1) = sorted([span(a), span(b)])
+    return text[:a0] + text[b0:b1] + text[a1:b0] + text[a0:a1] + text[b1:]
+
+
+def edit(old, new, name="main.c", count=1):
+    def change(sources):
+        if old not in sources[name]:
+            sys.exit(f"pairs: no {old!r} in {name}")
+        sources[name] = sources[name].replace(old, new, count)
+    return change
+
+
+def reorder(a, b):
+    def change(sources):
+        sources["main.c"] = swap_functions(sources["main.c"], a, b)
+    return change
+
+
+def spaces(sources):
+    sources["main.c"] = "\n\n\n" + sources["main.c"].replace("    return", "\n\n    return ").replace(
+        "assert(v > 0);", "assert(v > 0);")
+
+
+class Case:
+    """verdict: one, or several that are all true. changed/added/removed: names, None: not told.
+    `may`: functions that may be among the changed, since compilers see through calls."""
+
+    def __init__(self, name, change, verdict, changed=(), added=(), removed=(), data=(), types=(),
+                 may=(), flags=None, folder=None, strip=None, fields=()):
+        self.name, self.change, self.changed = name, change, set(changed)
+        self.verdict = {verdict} if isinstance(verdict, str) else set(verdict)
+        self.added, self.removed = set(added), set(removed)
+        self.data, self.types, self.may = set(data), set(types), set(may)
+        self.flags, self.folder, self.strip, self.fields = flags, folder, strip, fields
+
+
+def nothing(_):
+    pass
+
+
+CASES = [
+    Case("again", nothing, "same"),
+    Case("comment", edit("static int calls;", "static int calls; /* how often */"), "same"),
+    Case("white space in a line", edit("int local = a + callee(a);", "int local  =  a  +  callee( a );"),
+         "same"),
+    Case("renamed local", lambda s: (edit("int local =", "int renamed =")(s),
+                                     edit("return local * 2", "return renamed * 2")(s)), "same"),
+    Case("renamed parameter", edit("scale(double v)\n{\n    return v *", "scale(double value)\n{\n    return value *"),
+         "same"),
+    Case("other folder", nothing, "same", folder="elsewhere/deep/down"),
+    Case("without -g", nothing, "same", flags=["-g0"]),
+    Case("-g3", nothing, "same", flags=["-g3"]),
+    Case("DWARF 4", nothing, "same", flags=["-gdwarf-4"]),
+    Case("debug information stripped", nothing, "same", strip=["-g"]),
+    Case("stripped", nothing, "same", strip=[]),
+    Case("functions reordered", reorder("double scale", "int total"), "same"),
+    Case("statics inside functions reordered", reorder("int callee", "int other_static"), "same"),
+    Case("lines moved", edit("NOINLINE int checked", "\n\n\nNOINLINE int checked"), "lines"),
+    Case("blank line above all", edit("#include <assert.h>", "\n#include <assert.h>"), "lines"),
+    Case("constant in code", edit("return local * 2;", "return local * 5;"), "code", ["first"],
+         may=["choose", "entry"]),
+    Case("another constant", edit("return n ^ 0x55;", "return n ^ 0x56;"), "code", ["other_static"]),
+    Case("callee's body", edit("return n * 3 + calls;", "return n * 7 - calls;"), "code", ["callee"],
+         may=["first"]),
+    Case("same name in another file", edit("return x * 5 + calls++;", "return x * 6 + calls++;", "helper.c"),
+         "code", ["callee"], may=["helper_entry"]),
+    Case("double constant", edit("+ 2.5;", "+ 2.75;"), "code", ["scale"]),
+    Case("literal", edit("second says", "Second says"), "code", ["second"]),
+    Case("literal's length", edit("second says", "second now says"), "code", ["second"]),
+    Case("literal in a table of cases", edit('"cyan"', '"navy"'), "code", ["colour"]),
+    Case("literal that is another's tail", edit('"red"', '"pink"'), "code", ["colour"]),
+    Case("value in a switch", edit("return 44;", "return 45;"), "code", ["choose"]),
+    Case("two cases exchanged", lambda s: (edit("case 0: puts", "case 9: puts")(s), edit("case 1: puts", "case 0: puts")(s),
+                                           edit("case 9: puts", "case 1: puts")(s)), "code", ["choose"]),
+    Case("case added", edit("case 6: return 77;", "case 6: return 77; case 7: return 88;"), "code",
+         ["choose"]),
+    Case("array in a function", edit("{9, 8, 7, 6,", "{9, 8, 7, 3,"), "code", ["weights"]),
+    Case("end of an array in a function", edit("0, 4, 2}", "0, 4, 1}"), "code", ["weights"]),
+    Case("header's inline", edit("return w * h;", "return w * h * 2;", "shape.h"), "code", ["area"]),
+    Case("function added", edit("NOINLINE int first", "NOINLINE int fresh(int a)\n{\n    return a * 99;\n}\n\nNOINLINE int first"),
+         "code", added=["fresh"], flags=["-fvisibility=default"]),
+    Case("function removed", edit("+ helper_entry(k);", ";"), "code", ["entry"]),
+    Case("call added", edit("return v - 1;", "return v - 1 + speed;"), "code", ["checked"]),
+    Case("call of another", edit("return first(k);", "return area(k, k);"), "code", ["choose"]),
+    Case("other static used", edit("speed += names", "calls += names"), "code", ["put"]),
+    Case("static's initializer", edit("int speed = 7;", "int speed = 8;"), "data", data=["speed"]),
+    Case("double's initializer", edit("double gravity = 9.8;", "double gravity = 1.62;"), "data",
+         data=["gravity"]),
+    Case("static initializer in another file", edit("calls = 4;", "calls = 5;", "helper.c"), "data",
+         data=["calls"]),
+    Case("pointer to another literal", edit('"beta"', '"bete"'), "data", data=["names"]),
+    Case("struct's initializer", edit("origin = {1, 2}", "origin = {1, 3}"), "data", data=["origin"]),
+    Case("constant table", edit("2, 3, 5, 7, 11,", "2, 3, 5, 9, 11,"), "code", may=["second"],
+         data=["primes"]),
+    Case("field added", edit("struct order *next; };", "struct order *next; uint32_t venue; };"), "types",
+         types=["order"], may=["put", "total", "entry"], data=["book"], fields=["+ uint32_t venue at 16"]),
+    Case("field widened", edit("int32_t price;", "int64_t price;"), "types", types=["order"],
+         may=["put", "total", "entry"], data=["book"], fields=["~ price int32_t → int64_t"]),
+    Case("fields exchanged", edit("int32_t price; int32_t amount;", "int32_t amount; int32_t price;"), "types",
+         types=["order"], may=["put", "total", "entry"], fields=["~ price at 0 → 4", "~ amount at 4 → 0"]),
+    Case("field renamed", lambda s: edit("amount", "quantity", count=9)(s), "types", types=["order"],
+         fields=["- int32_t amount at 4", "+ int32_t quantity at 4"]),
+    Case("enumerator added", edit("BUY, SELL", "BUY, SELL, HOLD"), "types", types=["side"],
+         fields=["+ HOLD = 2"]),
+    Case("enumerators exchanged", edit("BUY, SELL", "SELL, BUY"), "types", types=["side"], changed=["put"],
+         may=["entry"]),
+    Case("nameless struct", edit("{ int x, y; } point;", "{ int x, y, z; } point;"), "types", types=["point"],
+         data=["origin"], fields=["+ int z at 8"]),
+    Case("type's alias", edit("int32_t price;", "int price;"), "same"),
+    Case("static added", lambda s: (edit("static int calls;", "static int calls;\nint extra[3];")(s),
+                                    edit("int speed = 7;", "int before_speed = 3;\nint speed = 7;")(s)),
+         "code", data=[], flags=["-fvisibility=default"]),
+]
+
+
+def run(command, where=None):
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    if done.returncode and command[0] != KEEL:
+        sys.exit(f"pairs: {' '.join(command)}\n{done.stderr}")
+    return done
+
+
+def build(folder, compiler, level, sources, flags, linker, strip=None, out="m.so"):
+    os.makedirs(folder, exist_ok=True)
+    for name, text in sources.items():
+        with open(os.path.join(folder, name), "w") as f:
+            f.write(text)
+    base = FLAGS + ["-g", level, f"-ffile-prefix-map={folder}/="] + (flags or [])
+    objects = []
+    for name in ("main.c", "helper.c"):
+        objects.append(name[:-2] + ".o")
+        run([compiler, *base, "-c", name, "-o", objects[-1]], folder)
+    run([compiler, *LINK, *linker, *objects, "-o", out], folder)
+    if strip is not None:
+        run(["strip", *strip, out], folder)
+    return os.path.join(folder, out)
+
+
+def names(answer, change):
+    return {f["name"] for f in answer["functions"] if f["change"] == change}
+
+
+def judge(case, answer):
+    """What is wrong, or nothing."""
+    wrong = []
+    changed = names(answer, "changed")
+    if answer["verdict"] not in case.verdict:
+        wrong.append(f"verdict {answer['verdict']}, wanted {' or '.join(sorted(case.verdict))}")
+    if not case.changed <= changed:
+        wrong.append(f"not seen as changed: {sorted(case.changed - changed)}")
+    if changed - case.changed - case.may:
+        wrong.append(f"wrongly changed: {sorted(changed - case.changed - case.may)}")
+    if case.added - names(answer, "added") or names(answer, "added") - case.added:
+        wrong.append(f"added: {sorted(names(answer, 'added'))}")
+    if case.removed ^ names(answer, "removed"):
+        wrong.append(f"removed: {sorted(names(answer, 'removed'))}")
+    data = {d["name"] for d in answer["data"] if d["change"] == "changed"}
+    if data != case.data and not (case.types and data <= case.data):
+        wrong.append(f"data {sorted(data)}, wanted {sorted(case.data)}")
+    types = {t["name"] for t in answer["types"] if t["change"] == "changed"}
+    if answer["types_compared"] and types != case.types:
+        wrong.append(f"types {sorted(types)}, wanted {sorted(case.types)}")
+    lines = {f["sign"] + " " + f["text"] for t in answer["types"] for f in t["fields"]}
+    for field in case.fields:
+        if field not in lines:
+            wrong.append(f"no field line {field!r} in {sorted(lines)}")
+    return wrong
+
+
+def check(job):
+    case, compiler, level, linker, base_folder, old = job
+    folder = os.path.join(base_folder, case.folder or "new")
+    sources = dict(SOURCES)
+    case.change(sources)
+    before = old
+    if case.flags and "-fvisibility=default" in case.flags:
+        before = build(os.path.join(base_folder, "old"), compiler, level, dict(SOURCES), case.flags, linker)
+    new = build(folder, compiler, level, sources, case.flags, linker, case.strip)
+    done = run([KEEL, "diff", "--json", before, new])
+    label = f"{compiler} {level} {' '.join(linker)}: {case.name}"
+    if done.returncode == 2:
+        return f"{label}: {done.stderr.strip()}"
+    answer = json.loads(done.stdout)
+    wrong = judge(case, answer)
+    if done.returncode != (0 if answer["verdict"] == "same" else 1):
+        wrong.append(f"exit status {done.returncode} for {answer['verdict']}")
+    shutil.rmtree(base_folder)
+    return f"{label}: {'; '.join(wrong)}" if wrong else None
+
+
+def main():
+    global KEEL
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--keel", required=True, help="the program keel")
+    parser.add_argument("--all", action="store_true", help="every case with every compiler and level")
+    parser.add_argument("--only", help="cases whose name contains this")
+    args = parser.parse_args()
+    KEEL = args.keel
+    compilers = [c for c in ("gcc", "clang") if shutil.which(c)]
+    linkers = [[]] + [[f"-fuse-ld={l}"] for l in ("lld",) if args.all and shutil.which("ld." + l)]
+    levels = ["-O0", "-O1", "-O2", "-O3"] if args.all else ["-O0", "-O2"]
+    cases = [c for c in CASES if (not args.only or args.only in c.name)]
+    with tempfile.TemporaryDirectory(prefix="keel-pairs-") as top:
+        jobs = []
+        for compiler in compilers:
+            for level in levels:
+                for linker in linkers:
+                    tag = f"{compiler}{level}{'-'.join(linker)}"
+                    old = build(os.path.join(top, tag, "old"), compiler, level, dict(SOURCES), None, linker)
+                    for i, case in enumerate(cases):
+                        if not args.all and not args.only and i % 2 != (level == "-O2"):
+                            continue
+                        jobs.append((case, compiler, level, linker, os.path.join(top, tag, str(i)), old))
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            wrong = [w for w in pool.map(check, jobs) if w]
+    for w in wrong:
+        print(w)
+    print(f"{len(jobs)} pairs, {len(wrong)} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
