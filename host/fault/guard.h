@@ -137,6 +137,10 @@ int guard_recoverable(const Fault *fault, int64_t timeout_ns, Error *err);
 /* Faults on threads that are in no guarded call but in a module's code: the thread is parked for
  * good and the fault kept here for the frame thread. 1 if one was taken. [any] */
 int guard_take_stray(uint64_t *ret_owner, Fault *ret_fault);
+/* The same of one owner's threads only: what other hosts of this process run is theirs to hear. */
+int guard_take_stray_of(uint64_t owner, Fault *ret_fault);
+/* Nonzero while some wait to be taken: one load. [any] */
+int guard_strays(void);
 
 /* How many threads are parked in the code of `owner`: it must stay mapped. 0 asks for all owners.
  * [any] */

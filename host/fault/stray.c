@@ -22,6 +22,7 @@ typedef struct Stray {
 } Stray;
 
 static Stray strays[STRAYS];
+static int waiting;         /* new ones; what is counted is there */
 static uint32_t unrecorded; /* parked when the table was full */
 
 static void record(uint64_t owner, const Fault *fault)
@@ -35,6 +36,7 @@ static void record(uint64_t owner, const Fault *fault)
         strays[i].fault.thread = (int)syscall(SYS_gettid);
         __atomic_store_n(&strays[i].owner, owner, __ATOMIC_RELAXED);
         __atomic_store_n(&strays[i].state, STRAY_NEW, __ATOMIC_RELEASE);
+        __atomic_add_fetch(&waiting, 1, __ATOMIC_RELEASE);
         return;
     }
     __atomic_add_fetch(&unrecorded, 1, __ATOMIC_RELAXED);
@@ -53,18 +55,36 @@ void stray_park(uint64_t owner, const Fault *fault)
         syscall(SYS_futex, &never, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 }
 
-int guard_take_stray(uint64_t *ret_owner, Fault *ret_fault)
+static int take(uint64_t owner, uint64_t *ret_owner, Fault *ret_fault)
 {
-    for (int i = 0; i < STRAYS; i++) {
+    for (int i = 0; i < STRAYS && guard_strays(); i++) {
         int expected = STRAY_NEW;
+        if (GUARD_LOAD(strays[i].state) != STRAY_NEW || (owner && strays[i].owner != owner))
+            continue;
         if (!__atomic_compare_exchange_n(&strays[i].state, &expected, STRAY_TAKEN, 0,
                                          __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             continue;
+        __atomic_sub_fetch(&waiting, 1, __ATOMIC_RELAXED);
         *ret_owner = strays[i].owner;
         *ret_fault = strays[i].fault;
         return 1;
     }
     return 0;
+}
+
+int guard_strays(void)
+{
+    return GUARD_LOAD(waiting) > 0;
+}
+
+int guard_take_stray(uint64_t *ret_owner, Fault *ret_fault)
+{
+    return take(0, ret_owner, ret_fault);
+}
+
+int guard_take_stray_of(uint64_t owner, Fault *ret_fault)
+{
+    return take(owner, &owner, ret_fault);
 }
 
 /* Where the table is full nobody's code may be unmapped. */

@@ -11,8 +11,10 @@
 /* What a slot's frame came to. */
 typedef struct Outcome {
     int ran;
+    uint64_t owner; /* number of the generation that ran */
     FaultKind kind;
     Fault fault;
+    char undone[200]; /* after a fault: what became of the frame */
 } Outcome;
 
 /* ---- after a fault ---- */
@@ -57,23 +59,30 @@ static void tell(Host *host, Slot *slot, int opened, const char *text)
         free(news);
 }
 
-/* A fault outside the first frame of a group; the frame, if one ran, has been undone. */
+/* A fault outside the first frame of a group; no slot's frame is open. */
 static void handle_fault(Host *host, Slot *slot, uint64_t owner, const Fault *fault,
                          const char *undone)
 {
+    char text[600];
     slot->faults++;
+    /* Of a generation that is on its way out: the one that runs is not to blame. */
+    if (!slot->running || owner != slot->running->number) {
+        snprintf(text, sizeof text, "in generation %llu, which runs no more: %s; %s",
+                 (unsigned long long)owner, fault->text, undone);
+        tell(host, slot, 0, text);
+        return;
+    }
     /* A first generation has nothing to go back to: it goes on from the frame before, until the
      * breaker opens. */
-    if (slot->probation.old && owner == slot->running->number) {
+    if (slot->probation.old) {
         breaker_remember(&slot->breaker, slot->running->image->hash, fault->text);
         tell(host, slot, 0, fault->text);
         swap_report(host->loop, slot, fault, "in probation: the generation before runs on");
         group_roll_back(slot->probation.group, 0, fault->text);
         return;
     }
-    char text[600];
     int opened = breaker_frame(&slot->breaker, 1);
-    if (opened && slot->running)
+    if (opened)
         breaker_remember(&slot->breaker, slot->running->image->hash, fault->text);
     snprintf(text, sizeof text, "%s; %s%s", fault->text, undone,
              opened ? "; too many faults: the breaker is open, going back to the generation before"
@@ -82,55 +91,71 @@ static void handle_fault(Host *host, Slot *slot, uint64_t owner, const Fault *fa
     swap_report(host->loop, slot, fault, undone);
 }
 
-static Slot *slot_of(Host *host, uint64_t owner)
+/* A fault on a thread that a module made: the thread is parked, its generation is to blame. */
+static void take_stray(Host *host, Slot *slot, uint64_t owner, const Fault *fault)
 {
-    int slots = atomic_load(&host->slot_count);
-    for (int i = 0; i < slots; i++) {
-        const Slot *slot = host->slots[i];
-        if ((slot->running && slot->running->number == owner) ||
-            (slot->probation.old && slot->probation.old->number == owner))
-            return host->slots[i];
+    swap_recover(slot, fault);
+    if (!slot->probation.first || owner != slot->running->number) {
+        handle_fault(host, slot, owner, fault, "a thread of its own faulted and is parked");
+        return;
     }
-    return NULL;
+    slot->faults++;
+    swap_report(host->loop, slot, fault, "before its first frame: it is taken out again");
+    group_undo(slot->probation.group);
+    group_first_frame_failed(slot->probation.group, slot, fault);
 }
 
-/* Faults on threads that the modules made: the thread is parked, its generation is to blame. */
 static void take_strays(Host *host)
 {
-    uint64_t owner;
     Fault fault;
-    while (guard_take_stray(&owner, &fault)) {
-        Slot *slot = slot_of(host, owner);
-        if (!slot) {
-            log_error("fault", "in a thread of a retired generation: %s; the thread is parked",
-                      fault.text);
-            continue;
-        }
-        swap_recover(slot, &fault);
-        if (slot->probation.first)
-            continue; /* decided by its first frame */
-        handle_fault(host, slot, owner, &fault, "a thread of its own faulted and is parked");
+    int slots = atomic_load(&host->slot_count);
+    for (int i = 0; i < slots && guard_strays(); i++) {
+        Slot *slot = host->slots[i];
+        const Generation *theirs[] = {slot->running, slot->probation.old};
+        uint64_t owners[] = {theirs[0] ? theirs[0]->number : 0, theirs[1] ? theirs[1]->number : 0};
+        for (int n = 0; n < 2; n++)
+            while (owners[n] && guard_take_stray_of(owners[n], &fault))
+                take_stray(host, slot, owners[n], &fault);
     }
 }
 
 /* ---- the frame ---- */
 
-static void run_slot(Host *host, Slot *slot, int64_t time_ns, Outcome *outcome)
+static int stands_still(const Slot *slot)
+{
+    return !slot->running || (slot->breaker.open && !slot->probation.first);
+}
+
+static void collect(Host *host, Slot *slot, int64_t time_ns)
 {
     uint64_t owner;
-    outcome->ran = 0;
-    if (effects_collect(&slot->effects, time_ns, &slot->inputs, &owner, &outcome->fault)) {
-        swap_recover(slot, &outcome->fault);
-        handle_fault(host, slot, owner, &outcome->fault, "its work on a worker thread faulted");
+    Fault fault;
+    slot->effects.resting = stands_still(slot);
+    if (effects_collect(&slot->effects, time_ns, &slot->inputs, &owner, &fault)) {
+        swap_recover(slot, &fault);
+        handle_fault(host, slot, owner, &fault, "its work on a worker thread faulted");
     }
-    if (!slot->running || slot->breaker.open)
+}
+
+static void run_slot(Slot *slot, int64_t time_ns, Outcome *outcome)
+{
+    outcome->ran = !stands_still(slot);
+    if (!outcome->ran)
         return;
     slot_frame_open(slot, time_ns);
-    outcome->ran = 1;
+    outcome->owner = slot->running->number;
     outcome->fault.kind = FAULT_NONE;
     outcome->kind = slot_frame_run(slot, &outcome->fault);
-    if (outcome->kind != FAULT_NONE)
+    if (outcome->kind != FAULT_NONE) {
         swap_recover(slot, &outcome->fault);
+        return;
+    }
+    Error err = {0};
+    if (state_sound(slot->state, &err)) {
+        outcome->kind = FAULT_MEMORY;
+        outcome->fault = (Fault){.kind = FAULT_MEMORY, .wall_ns = slot->wall_ns};
+        snprintf(outcome->fault.text, sizeof outcome->fault.text, "%.250s", err.text);
+    }
 }
 
 /* The slot whose first frame failed for the whole group, or NULL. */
@@ -164,7 +189,9 @@ static void decide_group(Host *host, Group *group, Outcome *outcomes, int slots)
         if (slot->probation.group != group || !outcomes[i].ran)
             continue;
         outcomes[i].ran = 0;
-        if (failed)
+        if (failed && outcomes[bad].kind == FAULT_TYPES)
+            slot_frame_retract(slot, NULL);
+        else if (failed)
             slot_frame_undo(slot, NULL);
         else
             commit_slot(slot);
@@ -180,21 +207,36 @@ static void decide_group(Host *host, Group *group, Outcome *outcomes, int slots)
     group_first_frame_failed(group, failed, &outcomes[bad].fault);
 }
 
-static void finish_slot(Host *host, Slot *slot, const Outcome *outcome)
+/* Each slot's frame by itself: it counts, or it never happened. */
+static void close_frame(Slot *slot, Outcome *outcome)
 {
     if (outcome->kind == FAULT_NONE) {
         commit_slot(slot);
         breaker_frame(&slot->breaker, 0);
-        if (slot->probation.group)
-            probation_frame(slot);
         return;
     }
     Error err = {0};
     int rc = slot_frame_undo(slot, &err);
-    char undone[300];
-    snprintf(undone, sizeof undone, "%.290s",
+    snprintf(outcome->undone, sizeof outcome->undone, "%.190s",
              rc ? err.text : "the frame is undone, its state is that of the frame before");
-    handle_fault(host, slot, slot->running->number, &outcome->fault, undone);
+    if (slot->probation.old) /* also when another slot's fault takes it back first */
+        breaker_remember(&slot->breaker, slot->running->image->hash, outcome->fault.text);
+}
+
+/* All slots' frames are closed before a fault is handled: it may take whole groups back. Probation
+ * goes on last, so that none ends in the frame that breaks it. */
+static void finish_slots(Host *host, Outcome *outcomes, int slots)
+{
+    for (int i = 0; i < slots; i++)
+        if (outcomes[i].ran)
+            close_frame(host->slots[i], &outcomes[i]);
+    for (int i = 0; i < slots; i++)
+        if (outcomes[i].ran && outcomes[i].kind != FAULT_NONE)
+            handle_fault(host, host->slots[i], outcomes[i].owner, &outcomes[i].fault,
+                         outcomes[i].undone);
+    for (int i = 0; i < slots; i++)
+        if (outcomes[i].ran && outcomes[i].kind == FAULT_NONE && host->slots[i]->probation.group)
+            probation_frame(host->slots[i]);
 }
 
 void keel_host_idle(keel_host *host, int64_t until_ns)
@@ -217,16 +259,16 @@ int keel_host_frame_at(keel_host *host, int64_t time_ns)
     if (atomic_load_explicit(&host->paused, memory_order_relaxed))
         return 0;
     int ran = 0;
+    for (int i = 0; i < slots; i++)
+        collect(host, host->slots[i], time_ns);
     for (int i = 0; i < slots; i++) {
-        run_slot(host, host->slots[i], time_ns, &outcomes[i]);
+        run_slot(host->slots[i], time_ns, &outcomes[i]);
         ran += outcomes[i].ran;
     }
     for (int i = 0; i < slots; i++)
         if (outcomes[i].ran && host->slots[i]->probation.first)
             decide_group(host, host->slots[i]->probation.group, outcomes, slots);
-    for (int i = 0; i < slots; i++)
-        if (outcomes[i].ran)
-            finish_slot(host, host->slots[i], &outcomes[i]);
+    finish_slots(host, outcomes, slots);
     host->frames++;
     return ran;
 }

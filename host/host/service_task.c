@@ -18,7 +18,7 @@ static keel_handle start(keel *k, uint32_t op, uint64_t tag, uint32_t priority, 
                          uint64_t input_bytes)
 {
     Slot *slot = service_slot(k);
-    if (!slot || !slot->running || !slot->running->table->work)
+    if (!slot || !slot->running || !TABLE_ENTRY(slot->running->table, work))
         return 0;
     probe(input, input_bytes);
     guard_host_enter();

@@ -20,7 +20,7 @@ void host_fill_status(Slot *slot, struct keel_slot_status *ret)
                                      .undone = slot->undone,
                                      .inputs_set_aside = slot->inputs.set_aside,
                                      .swaps = slot->swaps,
-                                     .refused = slot->refused,
+                                     .refused = atomic_load(&slot->refused),
                                      .rolled_back = slot->rolled_back,
                                      .state_bytes = state.used_bytes,
                                      .state_objects = state.live_objects,

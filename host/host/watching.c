@@ -34,9 +34,6 @@ static void group_over(Host *host, const Group *group)
 static void file_swap_over(Group *group, const Error *err, void *user)
 {
     Host *host = user;
-    if (err->code && err->code != KEEL_ESAME)
-        for (uint32_t i = 0; i < group->count; i++)
-            group->attempts[i].slot->refused++;
     if (err->code ==
         KEEL_ECHANGED) /* a rollback came between: what the file holds is still wanted */
         for (uint32_t i = 0; i < group->count; i++) {
@@ -151,7 +148,6 @@ static void added(Group *group, const Error *err, void *user)
     Host *host = add->host;
     if (err->code) { /* else the frame thread has seen it run */
         add->err = *err;
-        add->slot->refused++;
         atomic_store(&add->decided, 1);
         boundary_wake(&host->boundary);
     }
@@ -195,9 +191,6 @@ static void asked_over(Group *group, const Error *err, void *user)
 {
     Asked *asked = user;
     Host *host = asked->host;
-    if (err->code && err->code != KEEL_ESAME)
-        for (uint32_t i = 0; i < group->count; i++)
-            group->attempts[i].slot->refused++;
     asked->done(group, err, asked->user);
     free(asked);
     group_over(host, group);

@@ -38,6 +38,9 @@ struct Generation {
     int64_t retry_ns;
 };
 
+/* An entry of a module's table, NULL when the table ends before it. */
+#define TABLE_ENTRY(table, entry) (KEEL_HAS(table, entry) ? (table)->entry : NULL)
+
 /* The next number; never the same twice in a process. [any] */
 uint64_t generation_next_number(void);
 

@@ -50,6 +50,11 @@ static int head_sound(const State *state, Error *err)
     return 0;
 }
 
+int state_sound(const State *state, Error *err)
+{
+    return state->tier == STATE_TIER_OFF || head_sound(state, err) ? 0 : KEEL_EDATA;
+}
+
 static void off(State *state, const char *why)
 {
     state->tier = STATE_TIER_OFF;

@@ -88,6 +88,10 @@ int state_set_statics(State *state, const StateSpan *spans, int count, Error *er
 /* What [frame] calls did is final: deferred frees are done, the checkpoint is brought up to now. */
 int state_commit(State *state, Error *err);
 
+/* Would state_commit take the arena as it is? KEEL_EDATA when the module wrote over its head. Costs a
+ * few loads; 0 where there is no checkpoint. */
+int state_sound(const State *state, Error *err);
+
 /* Back to the last commit: arena, statics, allocator, deferred frees. KEEL_EUNSUPPORTED when the tier is off. */
 int state_undo(State *state, Error *err);
 

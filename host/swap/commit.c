@@ -34,11 +34,19 @@ static void say(const Swapper *swapper, LogLevel level, const Slot *slot, const 
         free(sentence);
 }
 
-static void use_statics(Slot *slot)
+/* Fails only for a generation that never ran: its writable data is more than can be kept. */
+static int use_statics(Slot *slot, Error *err)
 {
     const Generation *running = slot->running;
-    state_set_statics(slot->state, running ? running->statics : NULL,
-                      running ? running->static_count : 0, NULL);
+    return state_set_statics(slot->state, running ? running->statics : NULL,
+                             running ? running->static_count : 0, err);
+}
+
+static int has_checkpoint(const Slot *slot)
+{
+    StateStatus status;
+    state_status(slot->state, &status);
+    return status.tier != STATE_TIER_OFF;
 }
 
 /* ---- commit ---- */
@@ -61,14 +69,21 @@ static int install(Attempt *attempt, Error *err)
     Slot *slot = attempt->slot;
     Fault fault = {0};
     if (attempt->how == TRIAL_HOOKS) {
+        if (!has_checkpoint(slot) && !TABLE_ENTRY(slot->running->table, restore))
+            return err_set(err, KEEL_EREFUSED,
+                           "%s: its state has no checkpoint and the running generation no restore "
+                           "to come back by: give it a restore, or restart",
+                           slot->name);
         attempt->saved.bytes = 0;
         if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version, &fault) !=
             FAULT_NONE)
             return failed(attempt, &fault, "save", err);
         state_reset(slot->state);
+        attempt->emptied = 1;
     }
     slot->running = attempt->fresh;
-    use_statics(slot);
+    if (use_statics(slot, err))
+        return err_wrap(err, "%s", slot->name);
     switch (attempt->how) {
     case TRIAL_HOOKS:
         if (slot_restore(slot, slot->running, attempt->saved.data, attempt->saved.bytes,
@@ -85,14 +100,36 @@ static int install(Attempt *attempt, Error *err)
     return KEEL_OK;
 }
 
+/* The old generation runs again; the state has been undone. Where it has no checkpoint nothing was:
+ * then it starts empty if nothing ran, and else gets back what save wrote. */
+static void put_back(Attempt *attempt, Generation *old)
+{
+    Slot *slot = attempt->slot;
+    slot->running = old;
+    use_statics(slot, NULL);
+    int emptied = attempt->emptied;
+    attempt->emptied = 0;
+    if ((old && !emptied) || has_checkpoint(slot))
+        return;
+    Fault fault = {0};
+    state_reset(slot->state);
+    if (old && slot_restore(slot, old, attempt->saved.data, attempt->saved.bytes,
+                            attempt->saved_version, &fault) != FAULT_NONE) {
+        swap_recover(slot, &fault);
+        say(attempt->group->swapper, LOG_ERROR, slot,
+            "its state is lost: it has no checkpoint, and restore refused what save wrote");
+        state_reset(slot->state);
+    }
+    effects_undo(&slot->effects);
+    state_commit(slot->state, NULL);
+}
+
 /* The slot as before install; its inputs stay with the frame that is open. */
 static void take_out(Attempt *attempt, Generation *old)
 {
-    Slot *slot = attempt->slot;
-    effects_undo(&slot->effects);
-    state_undo(slot->state, NULL);
-    slot->running = old;
-    use_statics(slot);
+    effects_undo(&attempt->slot->effects);
+    state_undo(attempt->slot->state, NULL);
+    put_back(attempt, old);
 }
 
 int group_commit(Group *group, Error *err)
@@ -136,6 +173,7 @@ int group_commit(Group *group, Error *err)
                                       .before = pins[i],
                                       .left = slot->probation_frames,
                                       .by_hooks = attempt->how == TRIAL_HOOKS,
+                                      .stopped = slot->breaker.open,
                                       .first = 1};
         breaker_reset(&slot->breaker);
         slot->swaps++;
@@ -152,6 +190,7 @@ void group_first_frame_done(Group *group)
 {
     for (uint32_t i = 0; i < group->count; i++) {
         group->attempts[i].fresh = NULL; /* it runs: the slot's now */
+        group->attempts[i].emptied = 0;
         group->attempts[i].slot->probation.first = 0;
     }
     int64_t now = clock_now_ns();
@@ -177,19 +216,24 @@ static void old_ones_again(Group *group)
 {
     for (uint32_t i = 0; i < group->count; i++) {
         Slot *slot = group->attempts[i].slot;
-        slot->running = slot->probation.old;
-        use_statics(slot);
+        put_back(&group->attempts[i], slot->probation.old);
+        slot->breaker.open = slot->probation.stopped;
         leave_probation(slot);
         slot->swaps--;
     }
 }
 
-void group_cancel(Group *group)
+void group_undo(Group *group)
 {
     for (uint32_t i = 0; i < group->count; i++) {
         effects_undo(&group->attempts[i].slot->effects);
         state_undo(group->attempts[i].slot->state, NULL);
     }
+}
+
+void group_cancel(Group *group)
+{
+    group_undo(group);
     old_ones_again(group);
     err_set(&group->err, KEEL_ECANCELED, "the host is closing");
     group_decided(group);
@@ -201,7 +245,8 @@ static int with_hooks(const Group *group, const Slot *slot)
         const Attempt *attempt = &group->attempts[i];
         if (attempt->slot == slot)
             return attempt->how == TRIAL_KEEP && slot->probation.old &&
-                   slot->probation.old->table->save && attempt->fresh->table->restore;
+                   TABLE_ENTRY(slot->probation.old->table, save) &&
+                   TABLE_ENTRY(attempt->fresh->table, restore);
     }
     return 0;
 }
@@ -225,8 +270,6 @@ void group_first_frame_failed(Group *group, Slot *slot, const Fault *fault)
         group->swapper->at_boundary(group->swapper->host, commit_again, group);
         return;
     }
-    for (uint32_t i = 0; i < group->count; i++)
-        group->attempts[i].slot->refused++;
     int crashed = fault->kind != FAULT_TYPES && fault->kind != FAULT_ERROR;
     err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_ETYPE,
             "%s: taken back out: its first frame %s: %s", slot->name,
@@ -255,6 +298,7 @@ void probation_frame(Slot *slot)
 {
     if (--slot->probation.left)
         return;
+    breaker_forget(&slot->breaker, slot->running->image->hash); /* a second try proved them */
     probation_end(slot);
 }
 
@@ -283,10 +327,11 @@ static const char *state_back(Slot *slot, int before)
         kind = slot_restore(slot, probation->old, saved.data, saved.bytes, version, &fault);
         slot->running = fresh;
     }
+    swap_recover(slot, &fault); /* before anything is allocated or freed */
     buf_done(&saved);
     if (kind == FAULT_NONE)
         return "what happened since went back through save and restore";
-    swap_recover(slot, &fault);
+    effects_undo(&slot->effects);
     swap_report(probation->group->swapper->loop, slot, &fault,
                 "while its state was taken back to the generation before: it goes without");
     state_undo(slot->state, NULL);
@@ -303,8 +348,10 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
     const Swapper *swapper = slot->probation.group->swapper;
     const char *what = state_back(slot, before);
     slot->running = old;
-    use_statics(slot);
+    use_statics(slot, NULL);
+    slot->breaker.open = slot->probation.stopped;
     state_commit(slot->state, NULL);
+    effects_commit(&slot->effects); /* what restore asked for */
     slot->rolled_back++;
     char text[600];
     snprintf(text, sizeof text, "generation %llu rolled back to %llu: %s; %s",

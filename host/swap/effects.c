@@ -299,7 +299,7 @@ int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *
 {
     int faulted = 0;
     effects->now_ns = now_ns;
-    if (now_ns >= effects->timer_next_ns)
+    if (now_ns >= effects->timer_next_ns && !effects->resting)
         fire_timers(effects, now_ns, inputs);
     if (!atomic_load_explicit(&effects->ended, memory_order_relaxed))
         return 0;

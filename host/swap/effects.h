@@ -69,6 +69,7 @@ typedef struct TaskPlace {
 typedef struct Effects {
     Workers *workers; /* NULL: tasks are taken but never run (trial) */
     int64_t now_ns;   /* of the frame, for timers */
+    int resting;      /* the slot stands still: timers that are due wait */
 
     Timer *timers; /* EFFECTS_TIMERS, allocated at the first use */
     uint32_t timer_top, timer_count;

@@ -123,6 +123,20 @@ uint32_t inputs_undo(Inputs *inputs)
     return aside;
 }
 
+void inputs_put_back(Inputs *inputs)
+{
+    Input **end = &inputs->taken;
+    for (; *end; end = &(*end)->next)
+        inputs->waiting++;
+    if (!inputs->taken)
+        return;
+    *end = inputs->first;
+    if (!inputs->first)
+        inputs->last = end;
+    inputs->first = inputs->taken;
+    inputs->taken = NULL;
+}
+
 int inputs_encode(const Inputs *inputs, Buf *out)
 {
     uint64_t count = inputs->recorded < INPUTS_FRAMES ? inputs->recorded : INPUTS_FRAMES;

@@ -55,6 +55,9 @@ void inputs_commit(Inputs *inputs, const struct keel_frame *frame);
 /* The frame didn't happen. Returns how many were set aside. */
 uint32_t inputs_undo(Inputs *inputs);
 
+/* The same, and it wasn't a try: they wait again as if they had not been taken. */
+void inputs_put_back(Inputs *inputs);
+
 /* The remembered frames, oldest first, as bytes for another process. */
 int inputs_encode(const Inputs *inputs, Buf *out);
 

@@ -141,8 +141,10 @@ static void refuse(Group *group)
         if (attempt->fresh)
             loader_retire(group->swapper->loader, attempt->fresh);
         attempt->fresh = NULL;
-        if (group->err.code != KEEL_ESAME)
-            slot_say(attempt->slot, "%s", group->err.text);
+        if (group->err.code == KEEL_ESAME)
+            continue;
+        slot_say(attempt->slot, "%s", group->err.text);
+        atomic_fetch_add(&attempt->slot->refused, 1);
     }
     if (group->err.code == KEEL_ESAME)
         log_write(group->attempts[0].untouched ? LOG_DEBUG : LOG_INFO, "swap", "%s",
@@ -188,8 +190,7 @@ static void look_again(uv_timer_t *timer)
 
 void group_look_now(Group *group)
 {
-    if (group->phase == SWAP_SETTLE && group->timer_open &&
-        uv_is_active((const uv_handle_t *)&group->timer))
+    if (group->timer_open && uv_is_active((const uv_handle_t *)&group->timer))
         uv_timer_start(&group->timer, look_again, 0, 0);
 }
 
@@ -357,6 +358,9 @@ static void save_on_frame(void *user)
         err_set(err, KEEL_ECHANGED, "%s: another generation took its place meanwhile", slot->name);
     } else if (slot_save(slot, slot->running, &attempt->saved, &attempt->saved_version,
                          &attempt->fault) != FAULT_NONE) {
+        swap_recover(slot, &attempt->fault);
+        swap_report(group->swapper->loop, slot, &attempt->fault,
+                    "in save: the frame before it counts, and it runs on");
         err_set(err, KEEL_ETYPE, "%s: %s; the running generation can't save its state: %s",
                 slot->name, attempt->tried.text, attempt->fault.text);
     }
@@ -376,8 +380,8 @@ static void tried(const TrialResult *result, void *user)
     Group *group = attempt->group;
     Slot *slot = attempt->slot;
     attempt->tried = *result;
-    if (result->verdict != TRIAL_PASS)
-        snprintf(attempt->note, sizeof attempt->note, "%s", result->text);
+    snprintf(attempt->note, sizeof attempt->note, "%s",
+             result->verdict == TRIAL_PASS ? "" : result->text);
     int strict = group->swapper->trial_mode == SWAP_TRIAL_STRICT;
     if (result->verdict == TRIAL_FAIL && result->types_changed && attempt->how == TRIAL_KEEP) {
         group_go(group, SWAP_SAVE, result->text);

@@ -152,8 +152,9 @@ static void call_start(void *user)
 FaultKind slot_start(Slot *slot, Generation *generation, Fault *ret_fault)
 {
     EntryCall call = {0};
-    return generation->table->start ? entry(slot, generation, "start", call_start, &call, ret_fault)
-                                    : FAULT_NONE;
+    return TABLE_ENTRY(generation->table, start)
+               ? entry(slot, generation, "start", call_start, &call, ret_fault)
+               : FAULT_NONE;
 }
 
 static void call_stop(void *user)
@@ -165,8 +166,9 @@ static void call_stop(void *user)
 FaultKind slot_stop(Slot *slot, Generation *generation, Fault *ret_fault)
 {
     EntryCall call = {0};
-    return generation->table->stop ? entry(slot, generation, "stop", call_stop, &call, ret_fault)
-                                   : FAULT_NONE;
+    return TABLE_ENTRY(generation->table, stop)
+               ? entry(slot, generation, "stop", call_stop, &call, ret_fault)
+               : FAULT_NONE;
 }
 
 static int32_t writer_write(struct keel_writer *writer, const void *data, uint64_t bytes)
@@ -194,7 +196,7 @@ static void call_save(void *user)
 FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_version,
                     Fault *ret_fault)
 {
-    if (!generation->table->save)
+    if (!TABLE_ENTRY(generation->table, save))
         return missing("save", ret_fault);
     EntryCall call = {.out = out};
     FaultKind kind = entry(slot, generation, "save", call_save, &call, ret_fault);
@@ -223,7 +225,7 @@ static void call_restore(void *user)
 FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes,
                        uint32_t version, Fault *ret_fault)
 {
-    if (!generation->table->restore)
+    if (!TABLE_ENTRY(generation->table, restore))
         return missing("restore", ret_fault);
     EntryCall call = {.in = saved};
     call.reader = (struct keel_reader){.size = sizeof call.reader,
@@ -326,10 +328,16 @@ int slot_frame_commit(Slot *slot, Error *err)
 
 int slot_frame_undo(Slot *slot, Error *err)
 {
-    effects_undo(&slot->effects);
     inputs_undo(&slot->inputs);
-    memcpy(slot->random, slot->random_before, sizeof slot->random);
     slot->redeliver = 1;
     slot->undone++;
+    return slot_frame_retract(slot, err);
+}
+
+int slot_frame_retract(Slot *slot, Error *err)
+{
+    effects_undo(&slot->effects);
+    inputs_put_back(&slot->inputs);
+    memcpy(slot->random, slot->random_before, sizeof slot->random);
     return state_undo(slot->state, err);
 }

@@ -33,6 +33,7 @@ typedef struct Probation {
     Pin *before;     /* the state at the swap; NULL when there is none */
     uint32_t left;   /* frames */
     int by_hooks;    /* the state went through save and restore */
+    int stopped;     /* the breaker stood open for the old one */
     int first;       /* its first frame has not been committed yet */
 } Probation;
 
@@ -73,7 +74,8 @@ struct keel_slot {
     Durations durations;
     uint32_t probation_frames;
 
-    uint64_t frames, faults, undone, swaps, refused, rolled_back;
+    uint64_t frames, faults, undone, swaps, rolled_back;
+    _Atomic uint64_t refused; /* counted by the engine thread */
     int64_t pause_ns;
     int32_t fail_code; /* what the module said by keel_fail in this call */
     char fail_text[256];
@@ -111,6 +113,8 @@ FaultKind slot_frame_run(Slot *slot, Fault *ret_fault);
 int slot_frame_commit(Slot *slot, Error *err);
 /* It never happened. What state_undo says, then the state is as the fault left it. */
 int slot_frame_undo(Slot *slot, Error *err);
+/* It was only a look at the types: like undo, but nothing is counted and the inputs are as new. */
+int slot_frame_retract(Slot *slot, Error *err);
 
 int64_t slot_deadline_ns(const Slot *slot);
 

@@ -96,6 +96,7 @@ typedef struct Attempt {
     Generation *fresh; /* until it runs for good or is retired */
     uint64_t number;   /* of fresh */
     Fault fault;       /* of a save that failed */
+    int emptied;       /* its slot's state was reset for the hooks and doesn't count yet */
     char note[512];    /* why the trial was inconclusive or didn't run */
     TrialResult tried;
     SwapAnswer answer;
@@ -143,6 +144,9 @@ int group_commit(Group *group, Error *err);
 
 /* Every slot of the group ran its first frame and it was committed. */
 void group_first_frame_done(Group *group);
+
+/* Before its first frame: takes back what restore or start of its slots did. */
+void group_undo(Group *group);
 
 /* A slot of the group faulted in its first frame; all its slots' frames have been undone. The old
  * generations run again, or the group is tried once more through save and restore. */
