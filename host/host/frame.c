@@ -117,6 +117,9 @@ static void take_strays(Host *host)
             while (owners[n] && guard_take_stray_of(owners[n], &fault))
                 take_stray(host, slot, owners[n], &fault);
     }
+    while (guard_strays() && loader_take_stray(host->loader, &fault))
+        log_error("fault", "in a thread of a retired generation: %s; the thread is parked",
+                  fault.text);
 }
 
 /* ---- the frame ---- */

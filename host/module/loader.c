@@ -503,3 +503,13 @@ void loader_status(Loader *loader, LoaderStatus *ret)
     pthread_mutex_unlock(&loader->mutex);
     refuse_jobs(jobs, &err);
 }
+
+int loader_take_stray(Loader *loader, Fault *ret_fault)
+{
+    int taken = 0;
+    pthread_mutex_lock(&loader->mutex);
+    for (const Generation *g = loader->all; g && !taken; g = g->next)
+        taken = g->retiring && guard_take_stray_of(g->number, ret_fault);
+    pthread_mutex_unlock(&loader->mutex);
+    return taken;
+}

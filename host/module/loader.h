@@ -12,6 +12,7 @@
 #ifndef MODULE_LOADER_H
 #define MODULE_LOADER_H
 
+#include "fault/guard.h"
 #include "module/generation.h"
 #include "watch/stage.h"
 
@@ -46,6 +47,9 @@ int loader_load(Loader *loader, State *state, Image *image, LoaderDone *done, vo
 /* Takes the generation over; closes it when nothing is in it any more. [any] */
 void loader_retire(Loader *loader, Generation *generation);
 void loader_status(Loader *loader, LoaderStatus *ret);
+/* A fault on a thread that one of this loader's retired generations made; 1 if one was taken. [any]
+ */
+int loader_take_stray(Loader *loader, Fault *ret_fault);
 
 /* Every thread of the host that runs modules says so at its start and end: it counts itself in
  * Generation.inside. Threads that don't are looked at conservatively before a generation is closed,

@@ -173,11 +173,8 @@ RetireOutcome retire_try(Generation *g, Error *err)
         return RETIRE_BUSY;
     }
     if (guard_parked(g->number)) {
-        Fault stray = {.text = ""};
-        guard_take_stray_of(g->number, &stray); /* nobody else asks for it any more */
         snprintf(g->stays, sizeof g->stays,
-                 "a thread that it started crashed in it and is parked there for good%s%.120s",
-                 stray.text[0] ? ": " : "", stray.text);
+                 "a thread that it started crashed in it and is parked there for good");
         err_set(err, KEEL_EFAULT, "%s", g->stays);
         return RETIRE_STAYS;
     }
