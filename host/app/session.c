@@ -1,0 +1,201 @@
+/* The options, signals, pace and end of a host in a terminal. Owns the host while it is open. Main
+ * thread, and one that waits for signals. */
+#include "app/session.h"
+
+#include <errno.h>
+#include <keel/log.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+void session_init(Session *session, const char *command)
+{
+    *session = (Session){.command = command, .fps = 60, .options.size = sizeof session->options};
+}
+
+static int choice(const char *command, const char *what, const char *given,
+                  const char *const *names, uint32_t *ret)
+{
+    for (uint32_t i = 0; names[i]; i++)
+        if (!strcmp(given, names[i])) {
+            *ret = i;
+            return 1;
+        }
+    fprintf(stderr, "keel %s: --%s is one of", command, what);
+    for (int i = 0; names[i]; i++)
+        fprintf(stderr, "%s %s", i ? "," : "", names[i]);
+    fprintf(stderr, "; not \"%s\"\n", given);
+    return 0;
+}
+
+static int number(const char *command, const char *what, const char *given, double least,
+                  double most, double *ret)
+{
+    char *end;
+    errno = 0;
+    double value = strtod(given, &end);
+    if (end != given && !*end && !errno && value >= least && value <= most) {
+        *ret = value;
+        return 1;
+    }
+    fprintf(stderr, "keel %s: --%s takes a number from %g to %g; not \"%s\"\n", command, what,
+            least, most, given);
+    return 0;
+}
+
+int session_option(Session *session, int option, char **argv)
+{
+    static const char *const trials[] = {"on", "off", "strict", NULL};
+    static const char *const tiers[] = {"auto", "track", "copy", "off", NULL};
+    const char *command = session->command;
+    double value;
+    int good = 1;
+    switch (option) {
+    case 'H':
+        break;
+    case 'n':
+        if ((good = number(command, "frames", optarg, 1, 1e15, &value)))
+            session->frames = (long long)value;
+        break;
+    case 'f':
+        if (!strcmp(optarg, "max"))
+            session->fps = 0;
+        else
+            good = number(command, "fps", optarg, 0.1, 10000, &session->fps);
+        break;
+    case 't':
+        good = choice(command, "trial", optarg, trials, &session->options.trial);
+        break;
+    case 'm':
+        good = choice(command, "memory", optarg, tiers, &session->options.tier);
+        break;
+    case 'd':
+        if ((good = number(command, "deadline", optarg, 0, 1e9, &value)))
+            session->options.deadline_ns = value > 0 ? (int64_t)(value * 1e6) : -1;
+        break;
+    case 'p':
+        if ((good = number(command, "probation", optarg, 1, 1e9, &value)))
+            session->options.probation_frames = (uint32_t)value;
+        break;
+    case 'N':
+        session->name = optarg;
+        break;
+    case 'j':
+        session->say.json = 1;
+        break;
+    case 'v':
+        session->say.verbose = 1;
+        break;
+
+    case ':':
+        fprintf(stderr, "keel %s: %s needs a value; see keel %s --help\n", command,
+                argv[optind - 1], command);
+        return 0;
+    default:
+        fprintf(stderr, "keel %s: there is no option %s; see keel %s --help\n", command,
+                argv[optind - 1], command);
+        return 0;
+    }
+    return good;
+}
+
+static volatile int stop;
+
+/* A thread of its own takes SIGINT and SIGTERM, so that no module's call is interrupted. */
+static void *take_signals(void *user)
+{
+    const sigset_t *set = user;
+    int which;
+    if (sigwait(set, &which) == 0)
+        stop = 1;
+    return NULL;
+}
+
+void session_signals(void)
+{
+    static sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the call that meets it */
+    pthread_t signals;
+    if (pthread_create(&signals, NULL, take_signals, &set) == 0)
+        pthread_detach(signals);
+}
+
+int session_stopped(const Session *session)
+{
+    return stop || (session->host && keel_host_quit_asked(session->host));
+}
+
+void session_say(const Session *session, uint32_t level, const char *text)
+{
+    say_line(&session->say, level, session->command, text);
+}
+
+int session_open(Session *session)
+{
+    session->options.log = say_log;
+    session->options.log_user = &session->say;
+    if (keel_host_open(&session->options, &session->host)) {
+        session_say(session, KEEL_LOG_ERROR, keel_host_error());
+        return 2;
+    }
+    if (keel_host_serve(session->host, session->name)) {
+        say_line(&session->say, KEEL_LOG_WARN, "control", keel_host_error());
+        if (session->name)
+            return 2;
+    }
+    pacer_init(&session->pacer, session->fps);
+    return 0;
+}
+
+/* What is left of the frame's time goes to the boundary, but for the pacer's own spin and a margin.
+ */
+static void idle(const Pacer *pacer, keel_host *host)
+{
+    enum { MARGIN_NS = 300 * 1000, SLICE_NS = 50 * 1000 * 1000 };
+    if (pacer->period_ns <= 0 || !pacer->deadline_ns)
+        return;
+    int64_t until = pacer->deadline_ns - pacer->spin_ns - MARGIN_NS;
+    while (!stop && !keel_host_quit_asked(host)) {
+        int64_t now = clock_now_ns();
+        if (now >= until)
+            return;
+        keel_host_idle(host, until - now > SLICE_NS ? now + SLICE_NS : until);
+    }
+}
+
+int session_frame(Session *session)
+{
+    idle(&session->pacer, session->host);
+    pacer_wait(&session->pacer, &stop);
+    if (keel_host_frame(session->host) < 0) {
+        session_say(session, KEEL_LOG_ERROR, keel_host_error());
+        return 1;
+    }
+    return 0;
+}
+
+int session_verdict(keel_slot *const *slots, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct keel_slot_status status = {.size = sizeof status};
+        if (keel_slot_query(slots[i], &status) || status.phase == KEEL_SLOT_WAITING ||
+            status.phase == KEEL_SLOT_STOPPED)
+            return 1;
+    }
+    return 0;
+}
+
+void session_close(Session *session)
+{
+    keel_host_close(session->host);
+    session->host = NULL;
+}

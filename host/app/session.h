@@ -1,0 +1,68 @@
+/* What `keel run` and `keel dev` share: the options of a host in a terminal, its signals, its pace
+ * and its end. Main thread, which is also the frame thread. */
+#ifndef APP_SESSION_H
+#define APP_SESSION_H
+
+#include <getopt.h>
+#include <keel/host.h>
+
+#include "app/say.h"
+#include "loop/pacer.h"
+
+enum { SESSION_MODULES = 64 };
+
+typedef struct Session {
+    const char *command; /* "run": for sentences */
+    struct keel_host_options options;
+    double fps; /* 0: as many as it goes */
+    long long frames;
+    const char *name;
+    Say say;
+    keel_host *host;
+    Pacer pacer;
+} Session;
+
+/* The options' rows for getopt_long, and their lines for --help. */
+#define SESSION_OPTIONS                                                                       \
+    {"headless", no_argument, NULL, 'H'}, {"frames", required_argument, NULL, 'n'},           \
+        {"fps", required_argument, NULL, 'f'}, {"trial", required_argument, NULL, 't'},       \
+        {"memory", required_argument, NULL, 'm'}, {"deadline", required_argument, NULL, 'd'}, \
+        {"probation", required_argument, NULL, 'p'}, {"name", required_argument, NULL, 'N'},  \
+        {"json", no_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'},                \
+    {                                                                                         \
+        "help", no_argument, NULL, 'h'                                                        \
+    }
+#define SESSION_HELP                                                                    \
+    "  --headless         no window (there is none yet: always so)\n"                   \
+    "  --frames N         end after N frames\n"                                         \
+    "  --fps N|max        frames a second (60); max: as many as it goes\n"              \
+    "  --trial MODE       on (try each candidate in a helper process first), off, or\n" \
+    "                     strict (take only what the trial proved)\n"                   \
+    "  --memory MODE      how changed memory is found: auto, track, copy or off\n"      \
+    "  --deadline MS      longest time for one call of a module; 0: no limit\n"         \
+    "  --probation N      frames that the generation before stays ready (120)\n"        \
+    "  --name NAME        name or path of the control socket (default)\n"               \
+    "  --json             one JSON object a line instead of text\n"                     \
+    "  -v, --verbose      say more\n"
+
+void session_init(Session *session, const char *command);
+
+/* Takes one option as getopt_long (with ":" first) gave it. 0 after a sentence on stderr. Not for
+ * 'h'. */
+int session_option(Session *session, int option, char **argv);
+
+/* From here on SIGINT and SIGTERM only make session_stopped true; threads made later inherit it. */
+void session_signals(void);
+int session_stopped(const Session *session);
+
+/* Opens the host and its control socket. 0, or the exit status after a line. */
+int session_open(Session *session);
+/* The next frame at its time. 0, or the exit status after a line. */
+int session_frame(Session *session);
+/* 1 when a slot has nothing that runs. */
+int session_verdict(keel_slot *const *slots, int count);
+void session_close(Session *session);
+
+void session_say(const Session *session, uint32_t level, const char *text);
+
+#endif
