@@ -35,6 +35,10 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/KeelConfig.cmake.in Keel
 write_basic_package_version_file(KeelConfigVersion.cmake VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/KeelConfig.cmake ${PROJECT_BINARY_DIR}/KeelConfigVersion.cmake
   ${CMAKE_CURRENT_LIST_DIR}/KeelModule.cmake ${CMAKE_CURRENT_LIST_DIR}/keel-module.map DESTINATION ${package})
+# The build folder is a package, too: -DKeel_DIR=<build folder>.
+export(EXPORT KeelTargets NAMESPACE keel:: FILE ${PROJECT_BINARY_DIR}/KeelTargets.cmake)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/KeelModule.cmake ${PROJECT_BINARY_DIR}/KeelModule.cmake COPYONLY)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/keel-module.map ${PROJECT_BINARY_DIR}/keel-module.map COPYONLY)
 
 # ${pcfiledir}: an installed tree may be moved.
 file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)

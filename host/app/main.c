@@ -11,6 +11,8 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", "run modules and swap them when they are rebuilt", app_run},
+    {"dev", "build a module, run it, and swap it whenever it is saved", app_dev},
+    {"new", "make a folder with a module to begin with", app_new},
     {"inspect", "say what is known of an image, without running it", app_inspect},
     {"diff", "say what a rebuild changed", app_diff},
     {"ctl", "ask and steer a running host", app_ctl},

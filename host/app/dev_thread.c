@@ -1,0 +1,275 @@
+/* The builder's thread: waits for saves, builds, says what the compiler says, and asks the host to
+ * swap what was built, all of it in one boundary. Owns the watch and the build. It holds no lock
+ * while it waits; the frames go on meanwhile. */
+#include <errno.h>
+#include <keel/log.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/dev.h"
+#include "base/clock.h"
+
+/* Saves within this time are one. The first begins the build, a later one begins it anew; what
+ * failed meanwhile isn't told, since an editor may have been in the middle of its save. */
+enum { TOGETHER_NS = 30 * 1000 * 1000 };
+
+typedef struct Builder {
+    DevShared *shared;
+    Session *session;
+    DevWatch *watch;
+    DevBuild build;
+    int64_t saved_ns; /* the last save that no build has taken in full; 0: none */
+    int64_t begin_ns; /* when to begin a build; 0: not */
+    int failed;       /* the last build that was told */
+    int held;         /* a failed build waits until the save is over */
+    int first;        /* no build has succeeded yet */
+    struct stat had[DEV_MODULES];
+} Builder;
+
+__attribute__((format(printf, 3, 4))) static void say(const Builder *b, uint32_t level,
+                                                      const char *format, ...)
+{
+    char text[1000];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    session_say(b->session, level, text);
+}
+
+static double ms(int64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+/* The compiler's own lines. */
+static void tell(const Builder *b, uint32_t level, const char *text)
+{
+    if (!b->session->say.json) {
+        fflush(stderr);
+        fputs(text, stderr);
+        return;
+    }
+    char line[2000];
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), text);
+        say_line(&b->session->say, level, "build", line);
+        text += n + (text[n] == '\n');
+    }
+}
+
+static void begin(Builder *b)
+{
+    Error err = {0};
+    b->begin_ns = 0;
+    b->held = 0;
+    if (b->build.running)
+        say(b, KEEL_LOG_INFO, "saved again: the build begins anew");
+    else if (b->session->say.verbose || b->first)
+        say(b, KEEL_LOG_INFO, "building");
+    if (dev_build_start(&b->build, &err)) {
+        say(b, KEEL_LOG_ERROR, "%s", err.text);
+        b->failed = 1;
+    }
+}
+
+static void steps(const Builder *b, char *room, size_t bytes)
+{
+    size_t n = 0;
+    room[0] = 0;
+    for (int i = 0; i < b->build.steps && n < bytes; i++)
+        n += (size_t)snprintf(room + n, bytes - n, "%s%s %.1f", i ? ", " : "", b->build.what[i],
+                              ms(b->build.spent_ns[i]));
+}
+
+static int differs(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino != b->st_ino || a->st_dev != b->st_dev || a->st_size != b->st_size ||
+           a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
+}
+
+/* The first build that is good: tells the main thread what to run. */
+static void publish(Builder *b)
+{
+    DevShared *shared = b->shared;
+    char *paths[DEV_MODULES];
+    int count = dev_plan_modules(&shared->plan, paths, DEV_MODULES);
+    char spent[200];
+    steps(b, spent, sizeof spent);
+    if (!count) {
+        say(b, KEEL_LOG_WARN,
+            "the build went well, but there is no Keel module (*.so) below %s: does it make one?",
+            shared->plan.own ? shared->plan.own : shared->plan.folder);
+        return;
+    }
+    say(b, KEEL_LOG_INFO, "built (%s ms): %s%s", spent, paths[0], count > 1 ? " and others" : "");
+    b->first = 0;
+    for (int i = 0; i < count; i++)
+        stat(paths[i], &b->had[i]);
+    pthread_mutex_lock(&shared->lock);
+    memcpy(shared->paths, paths, sizeof paths);
+    shared->path_count = count;
+    pthread_mutex_unlock(&shared->lock);
+}
+
+static void swap(Builder *b)
+{
+    DevShared *shared = b->shared;
+    keel_slot *slots[DEV_MODULES];
+    const char *names[DEV_MODULES];
+    uint32_t count = 0;
+    pthread_mutex_lock(&shared->lock);
+    for (int i = 0; i < shared->slot_count; i++) {
+        struct stat now;
+        if (!shared->slots[i] || stat(shared->paths[i], &now) || !differs(&now, &b->had[i]))
+            continue;
+        b->had[i] = now;
+        const char *slash = strrchr(shared->paths[i], '/');
+        names[count] = slash ? slash + 1 : shared->paths[i];
+        slots[count++] = shared->slots[i];
+    }
+    pthread_mutex_unlock(&shared->lock);
+    char spent[200], whole[40] = "";
+    steps(b, spent, sizeof spent);
+    int64_t before_ns = clock_now_ns();
+    int rc = count ? keel_host_swap(b->session->host, slots, NULL, count, 0) : KEEL_ESAME;
+    int64_t now_ns = clock_now_ns();
+    if (b->saved_ns)
+        snprintf(whole, sizeof whole, "%.1f ms after the save: ", ms(now_ns - b->saved_ns));
+    if (!rc && count > 1)
+        say(b, KEEL_LOG_INFO, "%u modules run anew %s%s, swap %.1f", count, whole, spent,
+            ms(now_ns - before_ns));
+    else if (!rc)
+        say(b, KEEL_LOG_INFO, "%s runs anew %s%s, swap %.1f", names[0], whole, spent,
+            ms(now_ns - before_ns));
+    else if (rc == KEEL_ESAME)
+        say(b, KEEL_LOG_INFO, "built (%s ms): nothing changed in the code", spent);
+    else if (rc != KEEL_ECANCELED)
+        say(b, KEEL_LOG_WARN, "built (%s ms), but not swapped: %s; the code before runs on", spent,
+            keel_host_error());
+}
+
+static void failed(Builder *b)
+{
+    Buf text = {0};
+    int errors = 0, warnings = 0;
+    dev_text_clean(&b->build.output, b->build.colour, &text);
+    dev_text_count(buf_text(&text), &errors, &warnings);
+    tell(b, KEEL_LOG_ERROR, buf_text(&text));
+    const char *after =
+        b->first ? "nothing runs yet: it begins when this is fixed" : "the code before runs on";
+    if (errors)
+        say(b, KEEL_LOG_WARN, "build failed, %d error%s: %s", errors, errors == 1 ? "" : "s",
+            after);
+    else
+        say(b, KEEL_LOG_WARN, "build failed (%s): %s", b->build.what[b->build.at], after);
+    buf_done(&text);
+    b->failed = 1;
+    b->saved_ns = 0;
+}
+
+static void succeeded(Builder *b)
+{
+    Buf text = {0};
+    int errors = 0, warnings = 0;
+    dev_text_clean(&b->build.output, b->build.colour, &text);
+    dev_text_count(buf_text(&text), &errors, &warnings);
+    if (warnings)
+        tell(b, KEEL_LOG_WARN, buf_text(&text));
+    buf_done(&text);
+    if (b->failed)
+        say(b, KEEL_LOG_INFO, "fixed: it compiles again");
+    b->failed = 0;
+    if (b->first)
+        publish(b);
+    else
+        swap(b);
+    b->saved_ns = 0;
+}
+
+static void drain(Builder *b)
+{
+    const char *limited;
+    int idle_after_failure = b->failed && !b->build.running;
+    int what = dev_watch_drain(b->watch, idle_after_failure, &limited);
+    if (limited)
+        say(b, KEEL_LOG_WARN, "%s", limited);
+    if (!what)
+        return;
+    int64_t now_ns = clock_now_ns();
+    b->saved_ns = now_ns;
+    /* What is gone may come back: an editor moves the old file away before it writes the new. */
+    b->begin_ns = what & DEV_WRITTEN ? now_ns : now_ns + TOGETHER_NS;
+}
+
+/* Milliseconds until something is due, -1: nothing is. */
+static int wait_ms(const Builder *b)
+{
+    int64_t due = b->begin_ns        ? b->begin_ns
+                  : b->held          ? b->saved_ns + TOGETHER_NS
+                  : b->build.running ? clock_now_ns() + 1000 * 1000 * 1000
+                                     : 0;
+    if (!due)
+        return -1;
+    int64_t left = due - clock_now_ns();
+    return left <= 0 ? 0 : (int)((left + 999999) / 1000000);
+}
+
+static void work(Builder *b)
+{
+    for (;;) {
+        struct pollfd fds[] = {
+            {.fd = b->shared->stop_fd, .events = POLLIN},
+            {.fd = dev_watch_fd(b->watch), .events = POLLIN},
+            {.fd = b->build.running ? b->build.pid_fd : -1, .events = POLLIN},
+            {.fd = b->build.running ? b->build.output_fd : -1, .events = POLLIN}};
+        /* A closed pipe is always ready: then only the process's end counts. */
+        if (poll(fds, 4, wait_ms(b)) > 0 && (fds[3].revents & POLLHUP) && !fds[2].revents)
+            poll(fds, 3, 20);
+        if (fds[0].revents)
+            return;
+        drain(b); /* before the build's end: what it wrote itself came before */
+        if (b->begin_ns && clock_now_ns() >= b->begin_ns) {
+            begin(b);
+            continue;
+        }
+        Error err = {0};
+        int ended = dev_build_step(&b->build, &err);
+        if (ended < 0) {
+            say(b, KEEL_LOG_ERROR, "%s", err.text);
+            b->failed = 1;
+        } else if (ended && !b->build.status) {
+            succeeded(b);
+        } else if (ended) {
+            b->held = 1;
+        }
+        if (b->held && !b->begin_ns && clock_now_ns() >= b->saved_ns + TOGETHER_NS) {
+            b->held = 0;
+            failed(b);
+        }
+    }
+}
+
+void *dev_thread(void *user)
+{
+    DevShared *shared = user;
+    Builder b = {.shared = shared, .session = shared->session, .first = 1, .begin_ns = 1};
+    dev_build_init(&b.build, &shared->plan, shared->colour);
+    Error err = {0};
+    if (dev_watch_new(shared->plan.folder, &b.watch, &err))
+        say(&b, KEEL_LOG_ERROR, "%s", err.text);
+    else
+        work(&b);
+    dev_build_done(&b.build);
+    dev_watch_free(b.watch);
+    pthread_mutex_lock(&shared->lock);
+    shared->ended = 1;
+    pthread_mutex_unlock(&shared->lock);
+    return NULL;
+}
