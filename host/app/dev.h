@@ -82,7 +82,8 @@ typedef struct DevBuild {
     const DevPlan *plan;
     int colour;
     DevArgs link; /* DEV_DIRECT: the linker's own command, once known; empty: by the driver */
-    int link_known;
+    int known;    /* the compiler was asked */
+    int clang;
     int fell_back; /* this build's link is the driver's, after the linker itself failed */
 
     int running;
