@@ -168,7 +168,7 @@ static void fault_in_the_loader(void *user)
     dl_iterate_phdr(fault_inside, user);
 }
 
-static int loader_left_locked(void)
+__attribute__((unused)) /* under ThreadSanitizer */ static int loader_left_locked(void)
 {
     Fault fault;
     if (guard_run(MODULE, 0, fault_in_the_loader, NULL, &fault) != FAULT_MEMORY)
@@ -241,7 +241,7 @@ static int stdin_of_another_thread(void)
     return with_holder(hold_stdin);
 }
 
-static int loader_of_another_thread(void)
+__attribute__((unused)) /* under ThreadSanitizer */ static int loader_of_another_thread(void)
 {
     return with_holder(hold_loader);
 }
