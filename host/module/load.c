@@ -12,6 +12,7 @@
 #include "fault/guard.h"
 #include "module/dltext.h"
 #include "module/prefault.h"
+#include "module/redirect.h"
 #include "module/verify.h"
 
 int load_copy_image(const Image *image, Image **ret, Error *err)
@@ -100,6 +101,7 @@ int load_run(LoadTry *try, Error *err)
     if (!rc)
         rc = verify_table(g, err);
     if (!rc) {
+        redirect_leaving(g);
         prefault_generation(g);
         return KEEL_OK;
     }

@@ -83,11 +83,16 @@ static void heap_free_foreign(const struct keel_heap *h, void *block)
                     block);
 }
 
+int32_t state_module_leaves(int32_t kind, int32_t code)
+{
+    StateLeave *leave = atomic_load(&on_leave);
+    return leave ? leave(kind, code) : 0;
+}
+
 static int32_t heap_leave(const struct keel_heap *h, int32_t kind, int32_t code)
 {
     (void)h;
-    StateLeave *leave = atomic_load(&on_leave);
-    return leave ? leave(kind, code) : 0;
+    return state_module_leaves(kind, code);
 }
 
 void shim_init(State *state)

@@ -145,5 +145,7 @@ void state_bind_for_load(State *state);
  * Shouldn't return when it can recover. Process-wide. */
 typedef int32_t StateLeave(int32_t kind, int32_t code);
 void state_on_leave(StateLeave *leave);
+/* Calls it; 0 when none is set. [any] */
+int32_t state_module_leaves(int32_t kind, int32_t code);
 
 #endif
