@@ -120,7 +120,7 @@ static void without_leases_a_restless_file_is_partial(void **unused)
     pthread_t thread;
     pthread_create(&thread, NULL, scribble, &stop);
     nap_ms(30);
-    partial(&NO_LEASES, "while it was read");
+    partial(&NO_LEASES, "while it was");
     atomic_store(&stop, 1);
     pthread_join(thread, NULL);
 }
