@@ -2,6 +2,7 @@
 right generation is blamed, and good builds are taken afterwards."""
 import os
 import re
+import unittest
 
 import keeltest
 from keeltest import build, counter, CRASH
