@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,7 +104,7 @@ int session_option(Session *session, int option, char **argv)
     return good;
 }
 
-static volatile int stop;
+static atomic_int stop;
 
 /* A thread of its own takes SIGINT and SIGTERM, so that no module's call is interrupted. */
 static void *take_signals(void *user)

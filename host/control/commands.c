@@ -20,6 +20,7 @@ enum { LOG_MOST = LOG_RECORDS };
 typedef struct StatusAnswer {
     Host *host;
     Request *request;
+    uint64_t frames;
     int count;
     struct keel_slot_status slots[];
 } StatusAnswer;
@@ -64,15 +65,16 @@ static void status_reply(void *user)
     json_t *slots = json_array();
     for (int i = 0; i < answer->count; i++)
         json_array_append_new(slots, slot_json(i, &answer->slots[i]));
-    request_reply(answer->request, json_pack("{s:o, s:o, s:o}", "host",
-                                             host_json(answer->host, answer->host->frames), "slots",
-                                             slots, "limits", limits_json()));
+    request_reply(answer->request,
+                  json_pack("{s:o, s:o, s:o}", "host", host_json(answer->host, answer->frames),
+                            "slots", slots, "limits", limits_json()));
     free(answer);
 }
 
 static void status_at_boundary(void *user)
 {
     StatusAnswer *answer = user;
+    answer->frames = answer->host->frames;
     for (int i = 0; i < answer->count; i++)
         host_fill_status(answer->host->slots[i], &answer->slots[i]);
     loop_post(answer->host->loop, status_reply, answer);
