@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +103,12 @@ int session_option(Session *session, int option, char **argv)
     return good;
 }
 
-static atomic_int stop;
+static volatile int stop; /* read and written only atomically */
+
+static int stopping(void)
+{
+    return __atomic_load_n(&stop, __ATOMIC_ACQUIRE);
+}
 
 /* A thread of its own takes SIGINT and SIGTERM, so that no module's call is interrupted. */
 static void *take_signals(void *user)
@@ -112,7 +116,7 @@ static void *take_signals(void *user)
     const sigset_t *set = user;
     int which;
     if (sigwait(set, &which) == 0)
-        stop = 1;
+        pacer_interrupt(&stop);
     return NULL;
 }
 
@@ -132,7 +136,7 @@ void session_signals(void)
 
 int session_stopped(const Session *session)
 {
-    return stop || (session->host && keel_host_quit_asked(session->host));
+    return stopping() || (session->host && keel_host_quit_asked(session->host));
 }
 
 void session_say(const Session *session, uint32_t level, const char *text)
@@ -165,7 +169,7 @@ static void idle(const Pacer *pacer, keel_host *host)
     if (pacer->period_ns <= 0 || !pacer->deadline_ns)
         return;
     int64_t until = pacer->deadline_ns - pacer->spin_ns - MARGIN_NS;
-    while (!stop && !keel_host_quit_asked(host)) {
+    while (!stopping() && !keel_host_quit_asked(host)) {
         int64_t now = clock_now_ns();
         if (now >= until)
             return;
