@@ -44,22 +44,6 @@ static int offers(const char *service)
     return services_find(service, 0) != NULL;
 }
 
-/* A module calls exit or one of its kin: the end of that call, not of the program. Returns only
- * outside of guarded calls: on threads of the module's own. */
-static int32_t module_leaves(int32_t kind, int32_t code)
-{
-    static const char *const names[] = {
-        [KEEL_LEAVE_EXIT] = "exit",
-        [KEEL_LEAVE_EXIT_NOW] = "_exit",
-        [KEEL_LEAVE_QUICK_EXIT] = "quick_exit",
-        [KEEL_LEAVE_THREAD_EXIT] = "pthread_exit",
-    };
-    if (kind == KEEL_LEAVE_ABORT)
-        return guard_raise(FAULT_ABORT, 0, "called abort");
-    const char *name = kind > 0 && kind < KEEL_LEAVE_ABORT ? names[kind] : "exit";
-    return guard_raise(FAULT_EXIT, code, "called %s(%d)", name, code);
-}
-
 static int worker_begin(void)
 {
     loader_thread_known();
@@ -86,7 +70,6 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
     boundary_init(&host->boundary);
     if (host->options.log)
         log_set_sink(to_program, host);
-    state_on_leave(module_leaves);
     int rc = state_space_init(&err);
     if (!rc && !host->options.no_signals && (rc = guard_install(&err)) == KEEL_OK)
         host->guarded = 1;

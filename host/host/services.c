@@ -63,11 +63,14 @@ static int32_t module_leaves(int32_t kind, int32_t code)
     static const char *const calls[] = {[KEEL_LEAVE_EXIT] = "exit",
                                         [KEEL_LEAVE_EXIT_NOW] = "_exit",
                                         [KEEL_LEAVE_QUICK_EXIT] = "quick_exit",
-                                        [KEEL_LEAVE_THREAD_EXIT] = "pthread_exit",
-                                        [KEEL_LEAVE_ABORT] = "abort"};
+                                        [KEEL_LEAVE_THREAD_EXIT] = "pthread_exit"};
     if (getpid() != atomic_load(&own_pid))
         return 0;
-    const char *call = kind > 0 && kind <= KEEL_LEAVE_ABORT ? calls[kind] : "exit";
+    if (kind == KEEL_LEAVE_ABORT) {
+        guard_raise(FAULT_ABORT, 0, "called abort()");
+        return 1;
+    }
+    const char *call = kind > 0 && kind < KEEL_LEAVE_ABORT ? calls[kind] : "exit";
     if (kind == KEEL_LEAVE_THREAD_EXIT)
         guard_raise(FAULT_EXIT, code, "called %s()", call);
     else
