@@ -130,6 +130,50 @@ static void rank(Symbols *s, const Sorted *list, size_t count)
     }
 }
 
+static int has_main(const Sorted *list, size_t count, Hash base)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (compare_hash(list[middle].key.base, base) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && !compare_hash(list[low].key.base, base) && list[low].main;
+}
+
+/* Parts of a function that other files see are local to its file, it is not: they are its parts if
+ * their file has no function of that name to itself. `list` is sorted and is sorted again. */
+static int adopt_parts(const Symbols *s, Sorted *list, size_t count, Text *text)
+{
+    size_t adopted = 0;
+    Hash *bases = malloc((count + 1) * sizeof *bases);
+    if (!bases)
+        return KEEL_ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        const Symbol *symbol = &s->symbols[list[i].key.symbol];
+        bases[i] = list[i].key.base;
+        if (list[i].main || !symbol->unit || symbol->kind != SYMBOL_FUNCTION ||
+            has_main(list, count, list[i].key.base))
+            continue;
+        Symbol shared = *symbol;
+        shared.unit = 0;
+        memcpy(text->name, symbol->name, symbol->base);
+        Hash base = key_of(text, symbol->base, s, &shared, 1);
+        if (has_main(list, count, base)) {
+            bases[i] = base;
+            adopted++;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        list[i].key.base = bases[i];
+    free(bases);
+    if (adopted)
+        qsort(list, count, sizeof *list, by_key);
+    return KEEL_OK;
+}
+
 int symbols_identify(Symbols *s, const Owners *owners)
 {
     size_t most = s->function_count + s->object_count + s->thread_count, n = 0;
@@ -152,7 +196,9 @@ int symbols_identify(Symbols *s, const Owners *owners)
     }
     if (!rc && n) {
         qsort(list, n, sizeof *list, by_key);
-        rank(s, list, n);
+        rc = adopt_parts(s, list, n, text);
+        if (!rc)
+            rank(s, list, n);
     }
     free(list);
     free(text);

@@ -201,12 +201,13 @@ class Case:
     `may`: functions that may be among the changed, since compilers see through calls."""
 
     def __init__(self, name, change, verdict, changed=(), added=(), removed=(), data=(), types=(),
-                 may=(), flags=None, folder=None, strip=None, fields=()):
+                 may=(), flags=None, folder=None, strip=None, fields=(), least=0):
         self.name, self.change, self.changed = name, change, set(changed)
         self.verdict = {verdict} if isinstance(verdict, str) else set(verdict)
         self.added, self.removed = set(added), set(removed)
         self.data, self.types, self.may = set(data), set(types), set(may)
         self.flags, self.folder, self.strip, self.fields = flags, folder, strip, fields
+        self.least = least  # of `may`, so many must have changed
 
 
 def nothing(_):
@@ -251,7 +252,8 @@ CASES = [
          ["choose"]),
     Case("array in a function", edit("{9, 8, 7, 6,", "{9, 8, 7, 3,"), "code", ["weights"]),
     Case("end of an array in a function", edit("0, 4, 2}", "0, 4, 1}"), "code", ["weights"]),
-    Case("header's inline", edit("return w * h;", "return w * h * 2;", "shape.h"), "code", ["area"]),
+    Case("header's inline", edit("return w * h;", "return w * h * 2;", "shape.h"), "code",
+         may=["area", "shape_area"], least=1),
     Case("function added", edit("NOINLINE int first", "NOINLINE int fresh(int a)\n{\n    return a * 99;\n}\n\nNOINLINE int first"),
          "code", added=["fresh"], flags=["-fvisibility=default"]),
     Case("function removed", edit("+ helper_entry(k);", ";"), "code", ["entry"]),
@@ -323,6 +325,8 @@ def judge(case, answer):
         wrong.append(f"verdict {answer['verdict']}, wanted {' or '.join(sorted(case.verdict))}")
     if not case.changed <= changed:
         wrong.append(f"not seen as changed: {sorted(case.changed - changed)}")
+    if len(changed) < case.least:
+        wrong.append("nothing seen as changed")
     if changed - case.changed - case.may:
         wrong.append(f"wrongly changed: {sorted(changed - case.changed - case.may)}")
     if case.added - names(answer, "added") or names(answer, "added") - case.added:

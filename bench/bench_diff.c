@@ -1,0 +1,132 @@
+/* What does it cost to know an image: libraries and symbols, types, a fingerprint of each function?
+ * Real builds of about 1 and 10 MiB with debug information, compiled here for the purpose, beside
+ * one pass of a hash over the file. Without the child's start, which bench_image and trials show.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "image/anatomy_read.h"
+#include "image/inspect.h"
+
+enum { ROOM = 256 << 20, ROUNDS = 30 };
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench_diff: %s\n", what);
+    exit(2);
+}
+
+/* A unit of plain C as people write it: structures, statics, literals, calls, branches. */
+static void write_unit(const char *path, int unit, int functions)
+{
+    FILE *f = fopen(path, "we");
+    if (!f)
+        die("cannot write a source");
+    fprintf(f, "#include <stdio.h>\n#include <string.h>\n#include <stdlib.h>\n");
+    for (int i = 0; i < functions; i++) {
+        fprintf(f,
+                "struct u%d_item%d { int id, count; double price[4]; struct u%d_item%d *next; };\n"
+                "static struct u%d_item%d table%d[8]; static int hits%d = %d;\n"
+                "int u%d_f%d(int a, double b)\n{\n"
+                "    int sum = 0;\n"
+                "    for (int i = 0; i < 8; i++) {\n"
+                "        struct u%d_item%d *at = &table%d[(i * a) & 7];\n"
+                "        at->count += a ^ %d;\n        at->price[i & 3] += b * %d.25;\n"
+                "        sum += at->count > 9 ? at->id : (int)at->price[1];\n    }\n"
+                "    if (sum == %d)\n        printf(\"item %d of %%d: %%s\\n\", sum, \"u%d\");\n"
+                "    hits%d++;\n    return sum + (a > 3 ? u%d_f%d(a - 1, b) : (int)strlen(getenv("
+                "\"K%d\") ? \"x\" : \"yy\"));\n}\n",
+                unit, i, unit, i, unit, i, i, i, i, unit, i, unit, i, i, i, i, i * 7, i, unit, i,
+                unit, i ? i - 1 : i, i);
+    }
+    fclose(f);
+}
+
+static void build(const char *folder, int units, const char *out)
+{
+    char command[1024];
+    for (int u = 0; u < units; u++) {
+        snprintf(command, sizeof command, "%s/u%d.c", folder, u);
+        write_unit(command, u, 100);
+    }
+    snprintf(command, sizeof command,
+             "cd %s && cc -g -O2 -w -fPIC -ffunction-sections -fdata-sections -shared "
+             "-Wl,--emit-relocs u*.c -o %s && rm -f u*.c",
+             folder, out);
+    if (system(command))
+        die("the compiler cc failed");
+}
+
+static double cpu_now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void measure(const char *path, const char *name)
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (file < 0 || fstat(file, &st))
+        die("no image");
+    size_t bytes = (size_t)st.st_size, out = 0;
+    void *data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+    void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    Inspection *inspection = malloc(sizeof *inspection);
+    Samples all = {0}, cpu = {0}, floor = {0};
+    Anatomy a = {0};
+    Error err;
+    if (data == MAP_FAILED || room == MAP_FAILED || !inspection)
+        die("no memory");
+    for (int i = -2; i < ROUNDS; i++) {
+        int64_t start = bench_now_ns();
+        Hash hash = hash_bytes(data, bytes);
+        int64_t hashed = bench_now_ns();
+        double cpu_ms = cpu_now_ms();
+        if (inspect_bytes(data, bytes, inspection, &err) ||
+            anatomy_read(data, bytes, room, ROOM, &out, &err) || anatomy_check(room, out, &a, &err))
+            die(err.text);
+        int64_t end = bench_now_ns();
+        if (i < 0)
+            continue;
+        samples_add(&floor, (double)(hashed - start) / 1e6 + (hash.low == 1 ? 1 : 0));
+        samples_add(&cpu, cpu_now_ms() - cpu_ms);
+        samples_add(&all, (double)(end - hashed) / 1e6);
+    }
+    bench_note("%s: %.2f MiB, %u functions, %u statics, %u types, answer of %zu KiB", name,
+               (double)bytes / (1 << 20), a.function_count, a.object_count, a.type_count,
+               out >> 10);
+    bench_report(name, "inspection, types and fingerprints", "ms", &all, samples_median(&floor));
+    bench_report(name, "the same, processor time", "ms", &cpu, 0);
+    samples_done(&all);
+    samples_done(&cpu);
+    samples_done(&floor);
+    free(inspection);
+    munmap(data, bytes);
+    munmap(room, ROOM);
+    close(file);
+}
+
+int main(void)
+{
+    char folder[] = "/tmp/keel-bench-diff-XXXXXX", path[128];
+    if (!mkdtemp(folder))
+        die("no folder");
+    static const struct {
+        const char *name;
+        int units;
+    } SIZES[] = {{"diff.1MiB", 4}, {"diff.10MiB", 36}};
+    for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
+        snprintf(path, sizeof path, "%s/%s.so", folder, SIZES[i].name);
+        build(folder, SIZES[i].units, path);
+        measure(path, SIZES[i].name);
+        unlink(path);
+    }
+    rmdir(folder);
+    return 0;
+}
