@@ -62,6 +62,11 @@ typedef struct Fault {
 int guard_install(Error *err);
 void guard_uninstall(void);
 
+/* The same without handlers, watchdog and probe: only what a guarded call raises itself (exit, an
+ * error) comes back from it; faults are the program's. Counted by itself. */
+int guard_install_plain(Error *err);
+void guard_uninstall_plain(void);
+
 /* Alternate stack and records of this thread. guard_run does it on demand, but not as early and not
  * with an error's sentence. The thread that fell out of a guarded call by a fault stays begun. */
 int guard_thread_begin(Error *err);

@@ -30,7 +30,8 @@ enum { STACK_BYTES = 64 * 1024, PAGE = 4096 };
 
 static GuardThread *records[GUARD_THREADS];
 static int record_count;
-static int installed;
+static int installed; /* in any way */
+static int handled;   /* with signals, watchdog and probe */
 static pthread_key_t at_thread_exit;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all above */
 
@@ -201,12 +202,13 @@ static int first_time(Error *err)
     return guard_exit_trap(err);
 }
 
+static pthread_mutex_t one_installs = PTHREAD_MUTEX_INITIALIZER;
+
 int guard_install(Error *err)
 {
-    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
     int code = 0;
-    pthread_mutex_lock(&one);
-    if (!installed) {
+    pthread_mutex_lock(&one_installs);
+    if (!handled) {
         code = first_time(err);
         if (!code)
             code = signals_install(err);
@@ -217,25 +219,46 @@ int guard_install(Error *err)
     code = watchdog_start(err);
     if (!code)
         code = probe_start(err);
-    if (code && !installed) {
+    if (code && !handled) {
         watchdog_stop();
         signals_uninstall();
     }
-    if (!code)
+    if (!code) {
+        handled++;
         GUARD_STORE(installed, installed + 1);
+    }
 out:
-    pthread_mutex_unlock(&one);
+    pthread_mutex_unlock(&one_installs);
     return code;
 }
 
 void guard_uninstall(void)
 {
-    if (!installed)
-        return;
+    pthread_mutex_lock(&one_installs);
+    if (handled) {
+        GUARD_STORE(installed, installed - 1);
+        if (!--handled) {
+            watchdog_stop();
+            probe_stop();
+            signals_uninstall();
+        }
+    }
+    pthread_mutex_unlock(&one_installs);
+}
+
+int guard_install_plain(Error *err)
+{
+    pthread_mutex_lock(&one_installs);
+    int code = first_time(err);
+    if (!code)
+        GUARD_STORE(installed, installed + 1);
+    pthread_mutex_unlock(&one_installs);
+    return code;
+}
+
+void guard_uninstall_plain(void)
+{
+    pthread_mutex_lock(&one_installs);
     GUARD_STORE(installed, installed - 1);
-    if (installed)
-        return;
-    watchdog_stop();
-    probe_stop();
-    signals_uninstall();
+    pthread_mutex_unlock(&one_installs);
 }

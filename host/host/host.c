@@ -28,10 +28,37 @@ const char *keel_host_error(void)
     return last_error.text;
 }
 
-static void to_program(const LogRecord *record, void *user)
+/* The log is the process's: each host that wants it gets every line. */
+static pthread_rwlock_t listeners_lock = PTHREAD_RWLOCK_INITIALIZER;
+static Host *listeners;
+
+static void to_programs(const LogRecord *record, void *user)
 {
-    const Host *host = user;
-    host->options.log(record->level, record->room, record->text, host->options.log_user);
+    (void)user;
+    pthread_rwlock_rdlock(&listeners_lock);
+    for (const Host *host = listeners; host; host = host->next_listener)
+        host->options.log(record->level, record->room, record->text, host->options.log_user);
+    pthread_rwlock_unlock(&listeners_lock);
+}
+
+static void hear(Host *host)
+{
+    pthread_rwlock_wrlock(&listeners_lock);
+    host->next_listener = listeners;
+    listeners = host;
+    log_set_sink(to_programs, NULL);
+    pthread_rwlock_unlock(&listeners_lock);
+}
+
+static void hear_no_more(Host *host)
+{
+    pthread_rwlock_wrlock(&listeners_lock);
+    Host **at = &listeners;
+    while (*at && *at != host)
+        at = &(*at)->next_listener;
+    if (*at)
+        *at = host->next_listener;
+    pthread_rwlock_unlock(&listeners_lock);
 }
 
 static void at_boundary(void *host, LoopFunction *function, void *user)
@@ -48,6 +75,12 @@ static int worker_begin(void)
 {
     loader_thread_known();
     return guard_thread_begin(NULL);
+}
+
+static void worker_end(void)
+{
+    guard_thread_end();
+    loader_thread_forget();
 }
 
 /* Copies what the caller knows of the options; what lies past its `size` stays zero. */
@@ -69,7 +102,7 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
     host->opened_ns = clock_now_ns();
     boundary_init(&host->boundary);
     if (host->options.log)
-        log_set_sink(to_program, host);
+        hear(host);
     int rc = state_space_init(&err);
     if (!rc && !host->options.no_signals && (rc = guard_install(&err)) == KEEL_OK)
         host->guarded = 1;
@@ -82,12 +115,13 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
     if (!rc)
         rc = stage_new(&host->stage, &err);
     if (!rc)
-        rc = loader_new(&host->loader, &err);
+        rc = host->options.no_signals ? loader_new_plain(&host->loader, &err)
+                                      : loader_new(&host->loader, &err);
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     int threads = host->options.workers ? (int)host->options.workers
                                         : (int)(cpus > WORKERS_MOST ? WORKERS_MOST : cpus);
     if (!rc)
-        rc = workers_new(threads, worker_begin, guard_thread_end, &host->workers, &err);
+        rc = workers_new(threads, worker_begin, worker_end, &host->workers, &err);
     if (!rc && host->options.trial != KEEL_TRIAL_OFF &&
         trial_new(host->loop, host->options.trial_program, &host->trial, &err)) {
         if (host->options.trial == KEEL_TRIAL_STRICT)
@@ -174,12 +208,14 @@ void keel_host_close(keel_host *host)
         free(host->slots[i]);
     }
     stage_free(host->stage);
-    if (host->begun)
+    if (host->begun) {
         guard_thread_end();
+        loader_thread_forget();
+    }
     if (host->guarded)
         guard_uninstall();
     if (host->options.log)
-        log_set_sink(NULL, NULL);
+        hear_no_more(host);
     boundary_done(&host->boundary);
     free(host);
 }

@@ -59,6 +59,8 @@ struct keel_host {
     uint64_t frames; /* [frame] */
     int64_t opened_ns;
 
+    Host *next_listener; /* of those with a log, under their lock */
+
     void *control; /* the control room's, closed by control_close */
     void (*control_close)(void *control);
 };

@@ -145,6 +145,8 @@ static void deliver(void *user)
 
 int keel_slot_send(keel_slot *slot, uint64_t tag, const void *data, uint64_t bytes)
 {
+    if (bytes > SIZE_MAX - sizeof(Message))
+        return host_failed(&(Error){KEEL_EINVAL, "a message can't have so many bytes"});
     Message *message = malloc(sizeof *message + (size_t)bytes);
     if (!message)
         return host_failed(&(Error){KEEL_ENOMEM, "no memory for a message"});

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "host/host.h"
@@ -340,16 +341,16 @@ typedef struct Waiter {
     int before; /* a rollback's; -1: a swap */
     pthread_mutex_t lock;
     pthread_cond_t over;
-    int decided;
+    int decided, ran; /* ran: it was not refused before it began */
     Error err;
 } Waiter;
 
 static void decided(Group *group, const Error *err, void *user)
 {
-    (void)group;
     Waiter *waiter = user;
     pthread_mutex_lock(&waiter->lock);
     waiter->err = *err;
+    waiter->ran = group != NULL;
     waiter->decided = 1;
     pthread_cond_signal(&waiter->over);
     pthread_mutex_unlock(&waiter->lock);
@@ -383,7 +384,7 @@ static int wait_for(Waiter *waiter)
         while (!waiter->decided)
             pthread_cond_wait(&waiter->over, &waiter->lock);
         pthread_mutex_unlock(&waiter->lock);
-        if (waiter->err.code != KEEL_EBUSY || atomic_load(&waiter->host->paused))
+        if (waiter->err.code != KEEL_EBUSY || waiter->ran || atomic_load(&waiter->host->paused))
             break;
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
     }
@@ -392,9 +393,28 @@ static int wait_for(Waiter *waiter)
     return waiter->err.code ? host_failed(&waiter->err) : KEEL_OK;
 }
 
+/* What can be told before anybody is asked. On the frame thread it would wait for its own frames.
+ */
+static int askable(const Host *host, keel_slot *const *slots, uint32_t count)
+{
+    Error err = {0};
+    if (atomic_load(&host->frame_thread) == gettid())
+        err_set(&err, KEEL_ETHREAD,
+                "a swap is decided by frames: ask for it on another thread than theirs");
+    else if (!slots || !count || count > GROUP_SLOTS)
+        err_set(&err, KEEL_EINVAL, "a swap takes 1 to %d slots", GROUP_SLOTS);
+    for (uint32_t i = 0; i < count && !err.code; i++)
+        if (!slots[i] || slots[i]->host != host)
+            err_set(&err, KEEL_EINVAL, "slot %u of the swap is not one of this host", i);
+    return err.code ? host_failed(&err) : KEEL_OK;
+}
+
 int keel_host_swap(keel_host *host, keel_slot *const *slots, const char *const *paths,
                    uint32_t count, uint32_t flags)
 {
+    int rc = askable(host, slots, count);
+    if (rc)
+        return rc;
     Waiter waiter = {
         .host = host, .slots = slots, .paths = paths, .count = count, .flags = flags, .before = -1};
     return wait_for(&waiter);
@@ -403,6 +423,9 @@ int keel_host_swap(keel_host *host, keel_slot *const *slots, const char *const *
 int keel_host_rollback(keel_host *host, keel_slot *slot, uint32_t before)
 {
     Slot *slots[] = {slot};
+    int rc = askable(host, slots, 1);
+    if (rc)
+        return rc;
     Waiter waiter = {.host = host, .slots = slots, .count = 1, .before = before ? 1 : 0};
     return wait_for(&waiter);
 }

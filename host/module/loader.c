@@ -36,6 +36,7 @@ struct Loader {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     int thread_runs, stopping;
+    int plain; /* without signal handlers */
 
     /* Under the mutex. */
     LoadJob *first, **end;
@@ -335,13 +336,22 @@ static int start_thread(Loader *loader, Error *err)
     return KEEL_OK;
 }
 
-int loader_new(Loader **ret, Error *err)
+static void uninstall(const Loader *loader)
+{
+    if (loader->plain)
+        guard_uninstall_plain();
+    else
+        guard_uninstall();
+}
+
+static int make_loader(int plain, Loader **ret, Error *err)
 {
     Loader *loader = calloc(1, sizeof *loader);
     if (!loader)
         return err_set(err, KEEL_ENOMEM, "no memory for the loader");
     loader->end = &loader->first;
-    int rc = guard_install(err);
+    loader->plain = plain;
+    int rc = plain ? guard_install_plain(err) : guard_install(err);
     if (rc)
         goto no_guard;
     rc = stage_new(&loader->stage, err);
@@ -355,10 +365,20 @@ int loader_new(Loader **ret, Error *err)
 no_thread:
     stage_free(loader->stage);
 no_stage:
-    guard_uninstall();
+    uninstall(loader);
 no_guard:
     free(loader);
     return rc;
+}
+
+int loader_new(Loader **ret, Error *err)
+{
+    return make_loader(0, ret, err);
+}
+
+int loader_new_plain(Loader **ret, Error *err)
+{
+    return make_loader(1, ret, err);
 }
 
 /* Waits for the thread as long as a load may fairly take. */
@@ -443,7 +463,7 @@ void loader_free(Loader *loader)
                  left == 1 ? " stays" : "s stay");
     retired_done(&loader->retired);
     stage_free(loader->stage);
-    guard_uninstall();
+    uninstall(loader);
     pthread_cond_destroy(&loader->wake);
     pthread_mutex_destroy(&loader->mutex);
     free(loader);

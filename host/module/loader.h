@@ -32,6 +32,8 @@ typedef struct LoaderStatus {
 } LoaderStatus;
 
 int loader_new(Loader **ret, Error *err);
+/* The same, and the process's signal handlers stay as they are. */
+int loader_new_plain(Loader **ret, Error *err);
 /* Closes all that it can; what it can't stays mapped. Waiting loads are answered KEEL_ECANCELED. */
 void loader_free(Loader *loader);
 

@@ -33,9 +33,12 @@ static int is_known(int tid)
     return 0;
 }
 
+/* A thread may run the frames of two hosts. */
+static _Thread_local int times_known;
+
 void quiet_thread_known(void)
 {
-    if (is_known(my_tid()))
+    if (times_known++)
         return;
     for (int i = 0; i < KNOWN_MAX; i++) {
         int none = 0;
@@ -46,6 +49,8 @@ void quiet_thread_known(void)
 
 void quiet_thread_forget(void)
 {
+    if (!times_known || --times_known)
+        return;
     for (int i = 0; i < KNOWN_MAX; i++) {
         int me = my_tid();
         if (atomic_compare_exchange_strong(&known[i], &me, 0))

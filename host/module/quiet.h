@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 
-/* The calling thread counts its calls into modules in Generation.inside, so its stack needs no
+/* Counted, a thread. The calling thread counts its calls into modules in Generation.inside, so its stack needs no
  * scan. At most 256 threads; what comes after is scanned. [any] */
 void quiet_thread_known(void);
 void quiet_thread_forget(void);
