@@ -30,25 +30,38 @@ static size_t sort(Buf *list, size_t size, int (*order)(const void *, const void
     return count;
 }
 
-static int has_debug(Elf *elf)
+/* Compressed sections are unpacked in place by libelf, which the file's own bytes don't allow. */
+static int has_debug(Elf *elf, int *ret_compressed)
 {
+    int found = 0;
     size_t names;
     GElf_Shdr h;
     if (elf_getshdrstrndx(elf, &names))
         return 0;
     for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));) {
         const char *name = gelf_getshdr(scn, &h) ? elf_strptr(elf, names, h.sh_name) : NULL;
-        if (name && (!strcmp(name, ".debug_info") || !strcmp(name, ".zdebug_info")))
-            return h.sh_type != SHT_NOBITS;
+        if (!name || (strncmp(name, ".debug_", 7) && strncmp(name, ".zdebug_", 8)))
+            continue;
+        *ret_compressed |= *name && (name[1] == 'z' || h.sh_flags & SHF_COMPRESSED);
+        if (!strcmp(name, ".debug_info") || !strcmp(name, ".zdebug_info"))
+            found = h.sh_type != SHT_NOBITS;
     }
-    return 0;
+    return found;
 }
 
 /* What it can't read is missing, not an error: the code can be compared without. */
 static void read_debug(const void *data, size_t bytes, Reader *r)
 {
     Elf *elf = elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)data, bytes);
-    if (elf && elf_kind(elf) == ELF_K_ELF && has_debug(elf)) {
+    void *copy = NULL;
+    int compressed = 0, found = elf && elf_kind(elf) == ELF_K_ELF && has_debug(elf, &compressed);
+    if (found && compressed) {
+        elf_end(elf);
+        copy = malloc(bytes);
+        elf = copy ? elf_memory(memcpy(copy, data, bytes), bytes) : NULL;
+        found = elf != NULL;
+    }
+    if (found) {
         r->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
         if (r->dwarf)
             r->maker->flags |= ANATOMY_DEBUG;
@@ -58,6 +71,7 @@ static void read_debug(const void *data, size_t bytes, Reader *r)
     }
     if (elf)
         elf_end(elf);
+    free(copy);
 }
 
 int anatomy_read(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,

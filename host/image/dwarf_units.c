@@ -150,10 +150,10 @@ static void follow(Reader *r, Die *d, const char **name, const char **linkage, u
             *name = die_name(&at);
         if (!*linkage && at.have & HAVE_LINKAGE)
             *linkage = dwarf_formstring(&at.linkage);
-        if (!*line && at.line) {
+        if (!*line)
             *line = at.line;
+        if (!*file) /* a definition may leave out the file that its declaration names */
             *file = file_name(r, &at);
-        }
         Dwarf_Attribute *to = at.have & HAVE_ORIGIN          ? &at.origin
                               : at.have & HAVE_SPECIFICATION ? &at.specification
                                                              : NULL;
@@ -175,6 +175,15 @@ static uint32_t prefix_of(const Reader *r, Dwarf_Off offset)
             return t->slots[i].offset ? t->slots[i].prefix : 0;
 }
 
+/* A function in several pieces has ranges; the first is its beginning. */
+static int first_address(Die *d, Dwarf_Addr *ret)
+{
+    Dwarf_Addr base, end;
+    if (d->have & HAVE_LOW_PC)
+        return dwarf_formaddr(&d->low_pc, ret);
+    return dwarf_ranges(&d->die, 0, &base, ret, &end) > 0 ? 0 : -1;
+}
+
 static void take_function(Reader *r, Die *d, const Scope *scope, Scope *inner)
 {
     const char *name = NULL, *linkage = NULL;
@@ -193,7 +202,7 @@ static void take_function(Reader *r, Die *d, const Scope *scope, Scope *inner)
     inner->function_name = text(r, whole);
     snprintf(inner->prefix, sizeof inner->prefix, "%.500s::", whole);
     inner->prefix_text = text(r, inner->prefix);
-    if (!(d->have & HAVE_LOW_PC) || dwarf_formaddr(&d->low_pc, &low) || !low)
+    if (first_address(d, &low) || !low)
         return;
     Line at = {low, linkage || *around ? inner->function_name : 0, file, line};
     if (buf_add(&r->lines, &at, sizeof at))
@@ -351,15 +360,16 @@ int dwarf_read_units(Reader *r)
     Dwarf_CU *cu = NULL;
     Dwarf_Half version;
     uint8_t kind;
-    Dwarf_Die sub;
     int rc = 0;
     while (!r->failed &&
-           !(rc = dwarf_get_units(r->dwarf, cu, &cu, &version, &kind, &r->unit, &sub))) {
+           !(rc = dwarf_get_units(r->dwarf, cu, &cu, &version, &kind, &r->unit, NULL))) {
         Scope scope = {0};
         int tag = dwarf_tag(&r->unit);
         if (kind == DW_UT_type || kind == DW_UT_split_type) /* reached by those who use them */
             continue;
         check_producer(r, &r->unit);
+        if (r->maker->flags & ANATOMY_SPLIT) /* looking further would open other files */
+            break;
         if (tag == DW_TAG_compile_unit || tag == DW_TAG_partial_unit)
             walk_inside(r, &r->unit, &scope, 0);
         free(r->file_names);

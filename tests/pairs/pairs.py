@@ -227,6 +227,8 @@ CASES = [
     Case("without -g", nothing, "same", flags=["-g0"]),
     Case("-g3", nothing, "same", flags=["-g3"]),
     Case("DWARF 4", nothing, "same", flags=["-gdwarf-4"]),
+    Case("compressed debug information", nothing, "same", flags=["-gz"]),
+    Case("debug information in other files", nothing, "same", flags=["-gsplit-dwarf"]),
     Case("debug information stripped", nothing, "same", strip=["-g"]),
     Case("stripped", nothing, "same", strip=[]),
     Case("functions reordered", reorder("double scale", "int total"), "same"),
@@ -307,7 +309,7 @@ def build(folder, compiler, level, sources, flags, linker, strip=None, out="m.so
     for name in ("main.c", "helper.c"):
         objects.append(name[:-2] + ".o")
         run([compiler, *base, "-c", name, "-o", objects[-1]], folder)
-    run([compiler, *LINK, *linker, *objects, "-o", out], folder)
+    run([compiler, *LINK, *linker, *(flags or []), *objects, "-o", out], folder)
     if strip is not None:
         run(["strip", *strip, out], folder)
     return os.path.join(folder, out)
