@@ -442,6 +442,7 @@ class KeelTest(unittest.TestCase):
     def setUp(self):
         if not os.path.exists(KEEL):
             self.fail("no program at %s: build it, or set KEEL_BUILD" % KEEL)
+        self.begun = time.monotonic()
         self.dir = tempfile.mkdtemp(prefix="kt", dir="/tmp")
         self.run_dir = os.path.join(self.dir, "run")
         os.mkdir(self.run_dir, 0o700)
@@ -471,6 +472,8 @@ class KeelTest(unittest.TestCase):
             left += self.leftovers()
         finally:
             shutil.rmtree(self.dir, ignore_errors=True)
+        if os.environ.get("KEEL_TIMES"):
+            print("%6.2f s" % (time.monotonic() - self.begun), end=" ", file=sys.stderr)
         if left and not failed:  # after a failure it says nothing new
             self.fail("\n".join(left))
 

@@ -171,7 +171,7 @@ class Clients(keeltest.KeelTest):
 
     def test_a_client_that_never_reads(self):
         with self.client() as client:
-            client.socket.settimeout(5)
+            client.socket.settimeout(1)
             try:
                 for _ in range(3000):
                     client.send(b'{"cmd": "log", "count": 1000}\n')

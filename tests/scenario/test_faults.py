@@ -287,7 +287,7 @@ class Times(keeltest.KeelTest):
     def test_stop_that_spins(self):
         so = build(counter(11, functions="static void stop(keel *k) { (void)k; for (volatile int "
                            "x = 1; x;) x = 2; }", entries="KEEL_ON(stop, stop)"))
-        host = self.running(so)
+        host = self.running(so, "--deadline=10")
         host.end(0)
 
     def test_destructor_that_spins(self):
