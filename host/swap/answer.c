@@ -51,4 +51,5 @@ void swap_close(Swapper *swapper)
     if (swapper->look_open)
         uv_close((uv_handle_t *)&swapper->look, NULL);
     swapper->look_open = 0;
+    swapper->closing = 1;
 }

@@ -138,7 +138,7 @@ static void refuse(Group *group)
     for (uint32_t i = 0; i < group->count; i++) {
         Attempt *attempt = &group->attempts[i];
         let_go(attempt);
-        if (attempt->fresh)
+        if (attempt->fresh && !group->swapper->closing)
             loader_retire(group->swapper->loader, attempt->fresh);
         attempt->fresh = NULL;
         if (group->err.code == KEEL_ESAME)
@@ -524,6 +524,11 @@ static void step(Group *group)
 {
     Swapper *swapper = group->swapper;
     Attempt *attempt = &group->attempts[group->at < group->count ? group->at : 0];
+    if (swapper->closing) {
+        err_set(&group->err, KEEL_ECANCELED, "the host is closing");
+        refuse(group);
+        return;
+    }
     switch (group->phase) {
     case SWAP_SETTLE:
         if (!attempt->path) {

@@ -68,6 +68,7 @@ typedef struct Swapper {
     uint32_t awaited;              /* answers that are to come [engine] */
     uv_timer_t look;
     int look_open;
+    int closing; /* loader and trial may be gone: groups end, nothing more is begun [engine] */
 } Swapper;
 
 /* Puts an answer that the engine thread awaits; `answer` stays the caller's until its function runs
@@ -75,7 +76,7 @@ typedef struct Swapper {
 void swap_answer(Swapper *swapper, SwapAnswer *answer, LoopFunction *function, void *user);
 /* One more answer is to come. [engine] */
 void swap_await(Swapper *swapper);
-/* Closes the timer. [engine] */
+/* Closes the timer and lets no group go on. [engine] */
 void swap_close(Swapper *swapper);
 
 /* One slot's part of a group. */
