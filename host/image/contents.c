@@ -260,7 +260,8 @@ static int by_address(const void *a, const void *b)
 static void sort_unique(Contents *c)
 {
     size_t n = 0;
-    qsort(c->blocks, c->count, sizeof *c->blocks, by_address);
+    if (c->count)
+        qsort(c->blocks, c->count, sizeof *c->blocks, by_address);
     for (size_t i = 0; i < c->count; i++)
         if (!n || c->blocks[n - 1].address != c->blocks[i].address)
             c->blocks[n++] = c->blocks[i];

@@ -82,7 +82,8 @@ static int hash_parts(Job *j)
         if (has_lines)
             p->but_lines = hash_code(j, i, 1, &has_lines);
     }
-    qsort(j->parts, s->function_count, sizeof *j->parts, by_group);
+    if (s->function_count)
+        qsort(j->parts, s->function_count, sizeof *j->parts, by_group);
     return j->contents.failed;
 }
 

@@ -44,7 +44,7 @@ static int take_relocs(Symbols *s, Elf_Scn *scn, const GElf_Shdr *h, Error *err)
     size_t bytes;
     const Elf64_Rela *list = section_data(scn, &bytes);
     size_t count = bytes / sizeof *list;
-    if (!count || target->relocs)
+    if (!count || target->reloc_count)
         return KEEL_OK;
     s->has_relocs |= (target->flags & SHF_EXECINSTR) != 0;
     int sorted = 1;
@@ -67,7 +67,9 @@ static int take_relocs(Symbols *s, Elf_Scn *scn, const GElf_Shdr *h, Error *err)
 static int take_section(Symbols *s, Elf_Scn *scn, size_t index, size_t names, Error *err)
 {
     GElf_Shdr h;
+    static const Elf64_Rela NONE[1]; /* an end to count from, also without any */
     Section *to = &s->sections[index];
+    to->relocs = NONE;
     if (!gelf_getshdr(scn, &h))
         return damaged(err, "a section header can't be read");
     to->name = elf_strptr(s->elf, names, h.sh_name);
