@@ -382,7 +382,7 @@ int loader_new_plain(Loader **ret, Error *err)
 }
 
 /* Waits for the thread as long as a load may fairly take. */
-#if defined(__SANITIZE_THREAD__) /* many times slower: not hanging yet */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) /* slower: not hanging yet */
 #define JOIN_SECONDS 30
 #else
 #define JOIN_SECONDS 3
