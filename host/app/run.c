@@ -10,7 +10,8 @@ static const char help[] =
     "usage: keel run MODULE.so… [OPTIONS]\n"
     "\n"
     "Runs modules and swaps each between two frames when its file is rebuilt.\n"
-    "\n" SESSION_HELP "\n"
+    "\n"
+    "  --no-watch         swap only when asked to (keel ctl swap)\n" SESSION_HELP "\n"
     "example: keel run build/release/modules/ball.so --fps 60\n"
     "         then rebuild it, or, from another terminal: keel ctl status\n"
     "\n"
@@ -18,16 +19,19 @@ static const char help[] =
     "this process could not get over\n";
 
 /* 0: go on; else the exit status plus one. */
-static int parse(int argc, char **argv, Session *session)
+static int parse(int argc, char **argv, Session *session, struct keel_slot_options *slots)
 {
-    static const struct option options[] = {SESSION_OPTIONS, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        SESSION_OPTIONS, {"no-watch", no_argument, NULL, 'w'}, {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, ":vh", options, NULL)) != -1;) {
         if (option == 'h') {
             fputs(help, stdout);
             return 1;
         }
-        if (!session_option(session, option, argv))
+        if (option == 'w')
+            slots->no_watch = 1;
+        else if (!session_option(session, option, argv))
             return 3;
     }
     if (optind == argc) {
@@ -42,11 +46,11 @@ static int parse(int argc, char **argv, Session *session)
     return 0;
 }
 
-static int go(Session *session, char **paths, int count)
+static int go(Session *session, const struct keel_slot_options *options, char **paths, int count)
 {
     keel_slot *slots[SESSION_MODULES] = {0};
     for (int i = 0; i < count; i++) {
-        if (keel_host_add(session->host, paths[i], NULL, &slots[i]) == 0)
+        if (keel_host_add(session->host, paths[i], options, &slots[i]) == 0)
             continue;
         if (!slots[i]) {
             session_say(session, KEEL_LOG_ERROR, keel_host_error());
@@ -68,13 +72,14 @@ int app_run(int argc, char **argv)
 {
     Session session;
     session_init(&session, "run");
-    int status = parse(argc, argv, &session);
+    struct keel_slot_options slots = {.size = sizeof slots};
+    int status = parse(argc, argv, &session, &slots);
     if (status)
         return status - 1;
     session_signals();
     status = session_open(&session);
     if (!status)
-        status = go(&session, argv + optind, argc - optind);
+        status = go(&session, &slots, argv + optind, argc - optind);
     session_close(&session);
     return status;
 }
