@@ -50,16 +50,21 @@ void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
     if (!mail)
         return;
     *mail = (BoundaryMail){NULL, function, user};
+    int taken = 0;
     pthread_mutex_lock(&boundary->lock);
-    if (boundary->closed) {
-        free(mail);
-    } else {
+    if (!boundary->closed) {
         *boundary->last = mail;
         boundary->last = &mail->next;
-        atomic_store(&boundary->waiting, 1);
+        taken = 1;
         pthread_cond_signal(&boundary->arrived);
     }
     pthread_mutex_unlock(&boundary->lock);
+    /* Only now: a frame thread that saw it earlier would sleep on the lock, in the middle of its
+     * boundary. */
+    if (taken)
+        atomic_store_explicit(&boundary->waiting, 1, memory_order_release);
+    else
+        free(mail);
 }
 
 void boundary_run(Boundary *boundary)

@@ -346,8 +346,8 @@ static void a_kill_in_a_commit_leaves_a_boundary(void **unused)
                 break;
         }
     }
-    assert_true(old_ones > 3);
-    assert_true(new_ones > 6);
+    assert_true(old_ones >= rounds); /* each round's first kill comes before the phase word */
+    assert_true(new_ones > rounds);
     munmap(shared, sizeof *shared);
 }
 
