@@ -4,7 +4,7 @@
  * swap. */
 #include "paced.h"
 
-enum { SWAPS = 200, CALM = 200 };
+enum { SWAPS = 200, CALM_NS = 30 * 1000 * 1000 };
 
 static void measure(long module_bytes, uint64_t state_bytes, uint32_t tier, const char *tier_name)
 {
@@ -19,7 +19,8 @@ static void measure(long module_bytes, uint64_t state_bytes, uint32_t tier, cons
         uint64_t from = paced.pace.count;
         if (paced_swap(&paced))
             exit(1);
-        paced_frames(&paced, CALM); /* past probation: the old one is retired meanwhile */
+        for (int64_t until = bench_now_ns() + CALM_NS; bench_now_ns() < until;)
+            paced_frames(&paced, 50); /* past probation: the old one is retired meanwhile */
         uint64_t to = paced.pace.count;
         if (to - from >= PACE_MARKS)
             from = to - PACE_MARKS + 1;
