@@ -1,15 +1,14 @@
 /* Before the boundary: from a path to a generation that is ready to run. Engine thread; the parts
- * that need the running slot are handed to its boundary and come back. Owns the Group until it is
- * committed or refused. */
+ * that need the running slot are handed to its boundary and come back. Owns nothing of its own:
+ * what a Group holds is group.c's. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "image/inspect.h"
-#include "swap/swap.h"
+#include "swap/group.h"
 #include "watch/settle.h"
 
 enum {
@@ -19,142 +18,7 @@ enum {
     PARTIAL_PATIENCE_NS = 2000 * 1000 * 1000
 };
 
-static const char *const phase_names[SWAP_PHASES] = {"settle", "pin",     "trial",      "save",
-                                                     "load",   "ready",   "commit",     "probation",
-                                                     "done",   "refused", "rolled back"};
-
-const char *swap_phase_name(SwapPhase phase)
-{
-    return phase < SWAP_PHASES ? phase_names[phase] : "?";
-}
-
 static void step(Group *group);
-
-Group *group_new(Swapper *swapper, uint32_t flags, GroupDone *done, void *user)
-{
-    Group *group = calloc(1, sizeof *group);
-    if (!group)
-        return NULL;
-    group->swapper = swapper;
-    group->flags = flags;
-    group->done = done;
-    group->user = user;
-    atomic_store(&group->refs, 1);
-    group->begun_ns = group->phase_ns = clock_now_ns();
-    return group;
-}
-
-int group_add(Group *group, Slot *slot, const char *path, Image *image)
-{
-    if (group->count == GROUP_SLOTS)
-        return KEEL_ELIMIT;
-    for (uint32_t i = 0; i < group->count; i++)
-        if (group->attempts[i].slot == slot)
-            return KEEL_EINVAL;
-    Attempt *attempt = &group->attempts[group->count];
-    if (path && !(attempt->path = strdup(path)))
-        return KEEL_ENOMEM;
-    attempt->group = group;
-    attempt->slot = slot;
-    attempt->image = image ? image_ref(image) : NULL;
-    group->count++;
-    return KEEL_OK;
-}
-
-void group_ref(Group *group)
-{
-    atomic_fetch_add(&group->refs, 1);
-}
-
-static void attempt_done(Attempt *attempt)
-{
-    free(attempt->path);
-    free(attempt->staged);
-    image_unref(attempt->image);
-    buf_done(&attempt->inputs);
-    buf_done(&attempt->saved);
-}
-
-void group_unref(Group *group)
-{
-    if (atomic_fetch_sub(&group->refs, 1) > 1)
-        return;
-    for (uint32_t i = 0; i < group->count; i++)
-        attempt_done(&group->attempts[i]);
-    free(group);
-}
-
-void group_go(Group *group, SwapPhase phase, const char *detail)
-{
-    int64_t now = clock_now_ns();
-    group->spent_ns[group->phase] += now - group->phase_ns;
-    group->phase_ns = now;
-    group->phase = phase;
-    const Slot *slot = group->attempts[group->at < group->count ? group->at : 0].slot;
-    LogLevel level = phase == SWAP_REFUSED || phase == SWAP_ROLLED_BACK ? LOG_WARN
-                     : phase == SWAP_DONE || phase == SWAP_PROBATION    ? LOG_INFO
-                                                                        : LOG_DEBUG;
-    log_write(level, "swap", "%s%s: %s%s%s", slot->name, group->count > 1 ? " and others" : "",
-              swap_phase_name(phase), *detail ? ": " : "", detail);
-}
-
-static void unpin_on_frame(void *user)
-{
-    state_unpin(user);
-}
-
-/* Gives back what the attempt holds of the running slot and of the stage. */
-static void let_go(Attempt *attempt)
-{
-    Swapper *swapper = attempt->group->swapper;
-    if (attempt->pin) {
-        swapper->at_boundary(swapper->host, unpin_on_frame, attempt->pin);
-        attempt->pin = NULL;
-    }
-    if (attempt->staged) {
-        stage_remove(swapper->stage, attempt->staged);
-        free(attempt->staged);
-        attempt->staged = NULL;
-    }
-}
-
-static void closed(uv_handle_t *handle)
-{
-    group_unref(handle->data);
-}
-
-static void close_timer(Group *group)
-{
-    if (!group->timer_open)
-        return;
-    group->timer_open = 0;
-    group_ref(group);
-    uv_close((uv_handle_t *)&group->timer, closed);
-}
-
-/* The group ends without having run a frame that counts. */
-static void refuse(Group *group)
-{
-    for (uint32_t i = 0; i < group->count; i++) {
-        Attempt *attempt = &group->attempts[i];
-        let_go(attempt);
-        if (attempt->fresh && !group->swapper->closing)
-            loader_retire(group->swapper->loader, attempt->fresh);
-        attempt->fresh = NULL;
-        if (group->err.code == KEEL_ESAME)
-            continue;
-        slot_say(attempt->slot, "%s", group->err.text);
-        atomic_fetch_add(&attempt->slot->refused, 1);
-    }
-    if (group->err.code == KEEL_ESAME)
-        log_write(group->attempts[0].untouched ? LOG_DEBUG : LOG_INFO, "swap", "%s",
-                  group->err.text);
-    else
-        group_go(group, SWAP_REFUSED, group->err.text);
-    group->done(group, &group->err, group->user);
-    close_timer(group);
-    group_unref(group);
-}
 
 static int tries(const Swapper *swapper)
 {
@@ -230,7 +94,7 @@ static void settled(uv_work_t *work, int status)
     if (unfinished(group->err.code) && wait_for_whole(group))
         return;
     if (group->err.code) {
-        refuse(group);
+        group_refuse(group);
         return;
     }
     Slot *slot = attempt->slot;
@@ -242,7 +106,7 @@ static void settled(uv_work_t *work, int status)
                 "%s: these bytes (%.12s) faulted before: %s; change and rebuild it, or insist with "
                 "`keel ctl swap --retry`",
                 slot->name, hash_text(attempt->image->hash, hash), why);
-        refuse(group);
+        group_refuse(group);
         return;
     }
     const char *need = lacking(group->swapper, attempt->image);
@@ -252,7 +116,7 @@ static void settled(uv_work_t *work, int status)
             "%s: needs the service %s, which this host does not offer: run it in a host that does, "
             "or remove its KEEL_NEEDS",
             slot->name, need);
-        refuse(group);
+        group_refuse(group);
         return;
     }
     group_go(group, SWAP_PIN, "");
@@ -291,7 +155,7 @@ static void pinned(void *user)
         return;
     }
     if (group->err.code) {
-        refuse(group);
+        group_refuse(group);
         return;
     }
     group_go(group, tries(group->swapper) ? SWAP_TRIAL : SWAP_LOAD, attempt->note);
@@ -338,7 +202,7 @@ static void saved(void *user)
     Attempt *attempt = user;
     Group *group = attempt->group;
     if (group->err.code) {
-        refuse(group);
+        group_refuse(group);
         return;
     }
     attempt->how = TRIAL_HOOKS;
@@ -396,14 +260,14 @@ static void tried(const TrialResult *result, void *user)
                 result->text);
         if (crashed)
             breaker_remember(&slot->breaker, attempt->image->hash, result->text);
-        refuse(group);
+        group_refuse(group);
         return;
     }
     if (result->verdict != TRIAL_PASS)
         log_warn("trial", "%s: %s: %s; it goes on under probation", slot->name,
                  result->verdict == TRIAL_INCONCLUSIVE ? "inconclusive" : "not tried",
                  result->text);
-    let_go(attempt);
+    attempt_let_go(attempt);
     group_go(group, SWAP_LOAD, "");
     step(group);
 }
@@ -422,7 +286,7 @@ static void begin_trial(Attempt *attempt)
     }
     if (!attempt->staged && stage_add(swapper->stage, ++swapper->staged, attempt->image->path,
                                       attempt->image->memfd, &attempt->staged, &group->err)) {
-        refuse(group);
+        group_refuse(group);
         return;
     }
     TrialRequest request = {.image = attempt->image,
@@ -453,7 +317,7 @@ static void loaded_on_engine(void *user)
     Group *group = attempt->group;
     if (group->err.code) {
         err_wrap(&group->err, "%s", attempt->slot->name);
-        refuse(group);
+        group_refuse(group);
         return;
     }
     group->at++;
@@ -474,7 +338,7 @@ static void loaded(Generation *generation, const Error *err, void *user)
 
 static void not_committed(void *user)
 {
-    refuse(user);
+    group_refuse(user);
 }
 
 /* On success the group's fate is the frame thread's: it ends by group_decided. */
@@ -486,47 +350,13 @@ static void commit_on_frame(void *user)
         swap_answer(group->swapper, &group->answer, not_committed, group);
 }
 
-static void decided_on_engine(void *user)
-{
-    Group *group = user;
-    if (group->err.code) {
-        refuse(group);
-        return;
-    }
-    for (uint32_t i = 0; i < group->count; i++) {
-        const Attempt *attempt = &group->attempts[i];
-        const int64_t *spent = group->spent_ns;
-        char from[40] = "";
-        if (attempt->expected)
-            snprintf(from, sizeof from, "%llu → ", (unsigned long long)attempt->expected);
-        slot_say(
-            attempt->slot,
-            "generation %s%llu in %.1f ms (read %.1f, trial %.1f, load %.1f), pause %.1f µs%s%s",
-            from, (unsigned long long)attempt->number,
-            (double)(group->phase_ns - group->begun_ns) / 1e6, (double)spent[SWAP_SETTLE] / 1e6,
-            (double)(spent[SWAP_TRIAL] + spent[SWAP_PIN] + spent[SWAP_SAVE]) / 1e6,
-            (double)spent[SWAP_LOAD] / 1e6, (double)group->pause_ns / 1e3,
-            attempt->note[0] ? "; not proven: " : "", attempt->note);
-        char text[SLOT_SAID_BYTES];
-        slot_said(attempt->slot, text);
-        log_info("swap", "%s: %s", attempt->slot->name, text);
-    }
-    group->done(group, &group->err, group->user);
-    group_unref(group);
-}
-
-void group_decided(Group *group)
-{
-    swap_answer(group->swapper, &group->answer, decided_on_engine, group);
-}
-
 static void step(Group *group)
 {
     Swapper *swapper = group->swapper;
     Attempt *attempt = &group->attempts[group->at < group->count ? group->at : 0];
     if (swapper->closing) {
         err_set(&group->err, KEEL_ECANCELED, "the host is closing");
-        refuse(group);
+        group_refuse(group);
         return;
     }
     switch (group->phase) {
@@ -539,7 +369,7 @@ static void step(Group *group)
         group->work.data = group;
         if (uv_queue_work(loop_uv(swapper->loop), &group->work, settle_work, settled)) {
             err_set(&group->err, KEEL_ENOMEM, "cannot queue the reading of %s", attempt->path);
-            refuse(group);
+            group_refuse(group);
         }
         break;
     case SWAP_PIN:
@@ -560,11 +390,11 @@ static void step(Group *group)
             loader_status(swapper->loader, &status);
             err_set(&group->err, KEEL_EBUSY, "%s: %s", attempt->slot->name,
                     *status.busy ? status.busy : "there is no memory to load it");
-            refuse(group);
+            group_refuse(group);
         }
         break;
     case SWAP_READY:
-        close_timer(group);
+        group_close_timer(group);
         swap_await(swapper);
         swapper->at_boundary(swapper->host, commit_on_frame, group);
         break;

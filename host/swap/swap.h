@@ -4,9 +4,10 @@
  *     settle → pin → trial (→ save → trial again) → load → ready → commit → probation → done
  *        └────────┴─────────┴──────────────────────┴──────────┴→ refused      └→ rolled back
  *
- * prepare.c walks everything before the boundary on the engine thread; commit.c is what happens at
- * the boundary and in probation, on the frame thread. Every transition writes one log record. A
- * failure at any step frees only the new: the running generation never stops. */
+ * group.c is what a Group holds and how it ends; prepare.c walks everything before the boundary on
+ * the engine thread; commit.c is what happens at the boundary and in probation, on the frame
+ * thread. Every transition writes one log record. A failure at any step frees only the new: the
+ * running generation never stops. */
 #ifndef SWAP_SWAP_H
 #define SWAP_SWAP_H
 

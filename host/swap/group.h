@@ -1,0 +1,19 @@
+/* What prepare.c and group.c share; nobody outside swap/ includes it. Engine thread. */
+#ifndef SWAP_GROUP_H
+#define SWAP_GROUP_H
+
+#include "swap/swap.h"
+
+/* Frees what the attempt owns but its pin, name and generation. */
+void attempt_done(Attempt *attempt);
+
+/* Gives back what the attempt holds of the running slot and of the stage. */
+void attempt_let_go(Attempt *attempt);
+
+/* Nothing to do when it was never opened. */
+void group_close_timer(Group *group);
+
+/* The group ends without having run a frame that counts; group->err says why. */
+void group_refuse(Group *group);
+
+#endif
