@@ -9,5 +9,6 @@
 #include "log.h"
 #include "time.h"
 #include "task.h"
+#include "draw.h"
 
 #endif
