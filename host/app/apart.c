@@ -1,28 +1,30 @@
 /* The deep look, in a child of its own. Owns the child and the memory it answers in; believes
- * neither; one thread. */
+ * neither; one thread. `keel` and keel-trial both do it here. */
 #include "app/apart.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CPU_SECONDS = 10, NO_SANDBOX = 3 };
-#define MEMORY_BYTES ((rlim_t)4 << 30)
+enum { NO_SANDBOX = 3, LAST_TIMES = 2 };
 
-/* Written by the child. What it found follows behind, on a page of its own. */
+const ApartLimits APART_AT_LEISURE = {.cpu_seconds = 10, .memory_bytes = UINT64_C(4) << 30};
+
+/* Written by the child. */
 typedef struct Answer {
     int done, code;
     size_t bytes;
     Error err;
 } Answer;
-
-enum { FOUND_AT = 4096 };
 
 static int limit(int what, rlim_t most)
 {
@@ -34,14 +36,15 @@ static int limit(int what, rlim_t most)
     return setrlimit(what, &r) ? errno : 0;
 }
 
-static int set_limits(void)
+static int set_limits(const ApartLimits *limits)
 {
     int rc = limit(RLIMIT_CORE, 0);
     rc = rc ? rc : limit(RLIMIT_FSIZE, 0);
     rc = rc ? rc : limit(RLIMIT_NOFILE, 0);
-    rc = rc ? rc : limit(RLIMIT_CPU, CPU_SECONDS);
+    rc = rc ? rc : limit(RLIMIT_CPU, limits->cpu_seconds);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    rc = rc ? rc : limit(RLIMIT_AS, MEMORY_BYTES);
+    /* Not the address space: keel-trial has hundreds of GiB of it reserved. */
+    rc = rc ? rc : limit(RLIMIT_DATA, limits->memory_bytes);
 #endif
     return rc;
 }
@@ -70,11 +73,17 @@ typedef struct Task {
     ApartWork work;
     const void *data;
     size_t bytes, room;
+    void *found;
+    const ApartLimits *limits;
+    pid_t parent;
 } Task;
 
 static _Noreturn void look(const Task *task, Answer *answer)
 {
-    int number = set_limits();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != task->parent)
+        _exit(1);
+    int number = set_limits(task->limits);
     if (!number && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         number = errno;
     number = number ? number : set_filter();
@@ -83,10 +92,28 @@ static _Noreturn void look(const Task *task, Answer *answer)
                   "this system offers no sandbox to inspect files in");
         _exit(NO_SANDBOX);
     }
-    answer->code = task->work(task->data, task->bytes, (char *)answer + FOUND_AT, task->room,
-                              &answer->bytes, &answer->err);
+    answer->code =
+        task->work(task->data, task->bytes, task->found, task->room, &answer->bytes, &answer->err);
     answer->done = 1;
     _exit(0);
+}
+
+/* The status of waitpid. One that sleeps for ever uses no time of the CPU. */
+static int wait_for(pid_t child, const ApartLimits *limits)
+{
+    int status = 0, pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+    struct pollfd end = {.fd = pidfd, .events = POLLIN};
+    int left_ms = (int)limits->cpu_seconds * 1000 * LAST_TIMES, n = 1;
+    if (pidfd >= 0)
+        while ((n = poll(&end, 1, left_ms)) < 0 && errno == EINTR)
+            ;
+    if (!n)
+        kill(child, SIGKILL);
+    if (pidfd >= 0)
+        close(pidfd);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status;
 }
 
 static int judge(int status, const Answer *answer, Error *err)
@@ -108,41 +135,80 @@ static int judge(int status, const Answer *answer, Error *err)
     return err_set(err, code < 0 ? code : KEEL_EIMAGE, "%s", text);
 }
 
-int apart_run(ApartWork work, const void *data, size_t bytes, size_t room, Apart *ret, Error *err)
+static int open_room(size_t room, Apart *ret, Error *err)
 {
-    const Task task = {work, data, bytes, room};
-    size_t mapped = FOUND_AT + room;
-    Answer *answer = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (answer == MAP_FAILED)
-        return err_errno(err, KEEL_ENOMEM, errno, "cannot inspect");
-    int rc, status = 0;
-    pid_t child = fork();
-    if (child < 0) {
-        rc = err_errno(err, KEEL_ELIMIT, errno, "cannot start a process to inspect in");
-    } else {
-        if (!child)
-            look(&task, answer);
-        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-            ;
-        rc = judge(status, answer, err);
-    }
-    if (!rc && answer->bytes > room)
-        rc = err_set(err, KEEL_EFAULT, "inspecting it told nonsense: it is damaged or malicious");
-    if (rc) {
-        munmap(answer, mapped);
+    Apart apart = {.memfd = memfd_create("keel-reading", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    void *mapping = MAP_FAILED;
+    if (apart.memfd >= 0 && !ftruncate(apart.memfd, (off_t)room))
+        mapping = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, apart.memfd, 0);
+    if (mapping == MAP_FAILED) {
+        int rc = err_errno(err, KEEL_ENOMEM, errno, "cannot inspect");
+        if (apart.memfd >= 0)
+            close(apart.memfd);
         return rc;
     }
-    *ret = (Apart){(char *)answer + FOUND_AT, answer->bytes, answer, mapped};
+    apart.data = apart.mapping = mapping;
+    apart.mapped = room;
+    *ret = apart;
+    return KEEL_OK;
+}
+
+int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
+              const ApartLimits *limits, Apart *ret, Error *err)
+{
+    Apart apart;
+    int rc = open_room(room, &apart, err);
+    if (rc)
+        return rc;
+    Answer *answer =
+        mmap(NULL, sizeof *answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (answer == MAP_FAILED) {
+        rc = err_errno(err, KEEL_ENOMEM, errno, "cannot inspect");
+        apart_done(&apart);
+        return rc;
+    }
+    const Task task = {work, data, bytes, room, apart.mapping, limits, getpid()};
+    pid_t child = fork();
+    if (!child)
+        look(&task, answer);
+    rc = child < 0 ? err_errno(err, KEEL_ELIMIT, errno, "cannot start a process to inspect in")
+                   : judge(wait_for(child, limits), answer, err);
+    apart.bytes = answer->bytes;
+    if (!rc && apart.bytes > room)
+        rc = err_set(err, KEEL_EFAULT, "inspecting it told nonsense: it is damaged or malicious");
+    munmap(answer, sizeof *answer);
+    if (rc)
+        apart_done(&apart);
+    else
+        *ret = apart;
+    return rc;
+}
+
+int apart_seal(Apart *apart, int *ret_memfd, Error *err)
+{
+    munmap(apart->mapping, apart->mapped); /* what may be written can't be sealed */
+    apart->mapping = NULL;
+    if (ftruncate(apart->memfd, (off_t)apart->bytes) ||
+        fcntl(apart->memfd, F_ADD_SEALS,
+              F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)) {
+        int rc = err_errno(err, KEEL_EIO, errno, "what was read of it can't be sealed");
+        apart_done(apart);
+        return rc;
+    }
+    *ret_memfd = apart->memfd;
+    *apart = (Apart){.memfd = -1};
     return KEEL_OK;
 }
 
 void apart_done(Apart *apart)
 {
-    if (apart && apart->mapping)
+    if (!apart)
+        return;
+    if (apart->mapped && apart->memfd >= 0)
+        close(apart->memfd);
+    if (apart->mapping)
         munmap(apart->mapping, apart->mapped);
-    if (apart)
-        *apart = (Apart){0};
+    *apart = (Apart){.memfd = -1};
 }
 
 static int inspect_work(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
@@ -155,7 +221,7 @@ static int inspect_work(const void *data, size_t bytes, void *ret, size_t room, 
 int inspect_apart(const void *data, size_t bytes, Inspection *ret, Error *err)
 {
     Apart found;
-    int rc = apart_run(inspect_work, data, bytes, sizeof *ret, &found, err);
+    int rc = apart_run(inspect_work, data, bytes, sizeof *ret, &APART_AT_LEISURE, &found, err);
     if (rc)
         return rc;
     memcpy(ret, found.data, sizeof *ret);

@@ -17,12 +17,25 @@ typedef int (*ApartWork)(const void *data, size_t bytes, void *ret, size_t room,
 typedef struct Apart {
     const void *data;
     size_t bytes;
+    int memfd; /* holds just these bytes once apart_seal was called */
     void *mapping;
     size_t mapped;
 } Apart;
 
+/* How long the child may compute and how much memory it may have; it may last twice as long. */
+typedef struct ApartLimits {
+    uint32_t cpu_seconds;
+    uint64_t memory_bytes;
+} ApartLimits;
+
+extern const ApartLimits APART_AT_LEISURE; /* for a command that somebody waits for */
+
 /* Runs `work` in a child of its own. Errors as inspect_apart, and those of `work`. */
-int apart_run(ApartWork work, const void *data, size_t bytes, size_t room, Apart *ret, Error *err);
+int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
+              const ApartLimits *limits, Apart *ret, Error *err);
+
+/* Gives away what was found as a sealed memfd; `apart` has nothing more then. */
+int apart_seal(Apart *apart, int *ret_memfd, Error *err);
 void apart_done(Apart *apart);
 
 #endif

@@ -59,7 +59,8 @@ static int look(DiffSide *side, const Settled *settled, const void *data, Error 
     if (rc)
         return rc;
     refuse(side, inspect_refuse(&side->inspection, &why), &why);
-    rc = apart_run(anatomy_read, data, settled->bytes, ANATOMY_ROOM, &side->apart, err);
+    rc = apart_run(anatomy_read, data, settled->bytes, ANATOMY_ROOM, &APART_AT_LEISURE,
+                   &side->apart, err);
     return rc ? rc : anatomy_check(side->apart.data, side->apart.bytes, &side->anatomy, err);
 }
 

@@ -1,5 +1,6 @@
-/* keel-trial: tries one candidate after the other, each in a child of its own, for the host at the
- * other end of descriptor 3. Started by the host; stays warm; ends when the host does.
+/* keel-trial: tries one candidate after the other, or reads one image after the other, each in a
+ * child of its own, for the host at the other end of descriptor 3. Started by the host; stays warm;
+ * ends when the host does.
  *
  * Owns the children and their time and memory. Runs nothing of a module itself. One thread. */
 #include <dirent.h>
@@ -13,12 +14,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "app/apart.h"
 #include "app/trial_child.h"
 #include "base/clock.h"
+#include "image/reading.h"
 
 enum { OUTPUT_BYTES = 65536, LOOK_EVERY_MS = 2 };
 
@@ -298,12 +302,65 @@ static void try_candidate(const TrialWireRequest *r, const int *fds, TrialResult
     result->run_ns = clock_now_ns() - began;
 }
 
+/* ---- one reading ---- */
+
+static const ApartLimits READ_LIMITS = {.cpu_seconds = 3, .memory_bytes = UINT64_C(2) << 30};
+
+/* `*ret_fd` gets the reading, or -1: then the answer says why. */
+static void read_image(const TrialWireRequest *r, int image, TrialWireResult *answer, int *ret_fd)
+{
+    Error err = {0};
+    Apart found = {0};
+    struct stat st;
+    void *data = MAP_FAILED;
+    if (!fstat(image, &st) && (uint64_t)st.st_size == r->image_bytes)
+        data = mmap(NULL, r->image_bytes, PROT_READ, MAP_SHARED, image, 0);
+    *ret_fd = -1;
+    int rc = data == MAP_FAILED ? err_set(&err, KEEL_ENOMEM, "its bytes can't be mapped")
+                                : apart_run(reading_make, data, r->image_bytes, READING_ROOM,
+                                            &READ_LIMITS, &found, &err);
+    rc = rc ? rc : apart_seal(&found, ret_fd, &err);
+    if (data != MAP_FAILED)
+        munmap(data, r->image_bytes);
+    answer->read_code = rc;
+    if (rc)
+        snprintf(answer->result.text, sizeof answer->result.text, "%.500s", err.text);
+}
+
 /* ---- the conversation ---- */
+
+static int send_answer(const TrialWireResult *answer, int fd)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)answer, .iov_len = sizeof *answer};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (fd >= 0) {
+        message.msg_control = control.room;
+        message.msg_controllen = sizeof control.room;
+        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+        head->cmsg_level = SOL_SOCKET;
+        head->cmsg_type = SCM_RIGHTS;
+        head->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(head), &fd, sizeof fd);
+    }
+    ssize_t n;
+    do
+        n = sendmsg(TRIAL_WIRE_FD, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n >= 0;
+}
 
 static int is_good(const TrialWireRequest *r, int fd_count)
 {
-    return r->magic == TRIAL_WIRE_MAGIC && r->version == TRIAL_WIRE_VERSION &&
-           r->fd_count == (uint32_t)fd_count && r->view_fds <= STATE_VIEW_FDS &&
+    if (r->magic != TRIAL_WIRE_MAGIC || r->version != TRIAL_WIRE_VERSION ||
+        r->fd_count != (uint32_t)fd_count)
+        return 0;
+    if (r->what == TRIAL_WIRE_READ)
+        return r->fd_count == 1;
+    return r->what == TRIAL_WIRE_TRY && r->view_fds <= STATE_VIEW_FDS &&
            r->fd_count == 2 + r->view_fds && r->how <= TRIAL_HOOKS && r->time_limit_ns > 0 &&
            memchr(r->path, 0, sizeof r->path) && memchr(r->staged, 0, sizeof r->staged);
 }
@@ -357,14 +414,16 @@ int main(void)
     }
     state_space_init(NULL); /* children inherit the reservation; without it each makes its own */
     for (;;) {
-        int fds[TRIAL_WIRE_FDS], fd_count;
+        int fds[TRIAL_WIRE_FDS], fd_count, found = -1;
         if (!read_request(&request, fds, &fd_count))
             return 0;
         memset(&answer, 0, sizeof answer);
         answer.magic = TRIAL_WIRE_MAGIC;
         answer.version = TRIAL_WIRE_VERSION;
         answer.id = request.id;
-        if (is_good(&request, fd_count)) {
+        if (is_good(&request, fd_count) && request.what == TRIAL_WIRE_READ) {
+            read_image(&request, fds[0], &answer, &found);
+        } else if (is_good(&request, fd_count)) {
             try_candidate(&request, fds, &answer.result);
         } else {
             snprintf(answer.result.phase, sizeof answer.result.phase, "helper");
@@ -373,11 +432,10 @@ int main(void)
         }
         for (int i = 0; i < fd_count; i++)
             close(fds[i]);
-        ssize_t n;
-        do
-            n = send(TRIAL_WIRE_FD, &answer, sizeof answer, MSG_NOSIGNAL);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
+        int sent = send_answer(&answer, found);
+        if (found >= 0)
+            close(found);
+        if (!sent)
             return 0;
     }
 }

@@ -129,6 +129,8 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
         else
             log_warn("trial", "%s; candidates are not tried before they run", err.text);
     }
+    if (!rc && trial_new_reader(host->loop, host->options.trial_program, &host->reader, &err))
+        log_warn("swap", "%s; what a build changes stays unknown", err.text);
     if (!rc)
         rc = host_watch_begin(host, &err);
     if (rc) {
@@ -138,6 +140,7 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
     host->swapper = (Swapper){.loop = host->loop,
                               .loader = host->loader,
                               .trial = host->trial,
+                              .reader = host->reader,
                               .stage = host->stage,
                               .trial_mode = (SwapTrialMode)host->options.trial,
                               .at_boundary = at_boundary,
@@ -190,6 +193,7 @@ void keel_host_close(keel_host *host)
         end_swaps(host);
         loop_call(host->loop, host_watch_end, host);
         trial_free(host->trial);
+        trial_free(host->reader);
         boundary_run(&host->boundary); /* the last pins are given back */
     }
     boundary_close(&host->boundary);

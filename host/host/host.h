@@ -35,7 +35,7 @@ struct keel_host {
     struct keel_host_options options;
     Loop *loop;
     Loader *loader;
-    Trial *trial;
+    Trial *trial, *reader;
     Stage *stage;
     Workers *workers;
     Swapper swapper;

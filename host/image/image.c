@@ -15,15 +15,23 @@
 
 #include "base/clock.h"
 #include "image/parts.h"
+#include "image/reading.h"
 #include "watch/settle.h"
 #include "watch/whole.h"
 
 #include <keel/module.h>
 
+/* Set once, by whoever comes first. Images of the same bytes share it. */
+typedef struct Known {
+    atomic_int references;
+    _Atomic(Reading *) reading;
+} Known;
+
 /* The count lies beside the image, so that the struct that others see has no atomics in it. */
 typedef struct Counted {
     Image image;
     atomic_int references;
+    Known *known;
 } Counted;
 
 enum { RETRY_NS = 5 * 1000 * 1000 };
@@ -72,6 +80,14 @@ static int describe(Image *image, Error *err)
     return rc;
 }
 
+static void known_unref(Known *known)
+{
+    if (!known || atomic_fetch_sub_explicit(&known->references, 1, memory_order_acq_rel) > 1)
+        return;
+    reading_free(atomic_load(&known->reading));
+    free(known);
+}
+
 static void free_image(Counted *counted)
 {
     Image *image = &counted->image;
@@ -79,6 +95,7 @@ static void free_image(Counted *counted)
         munmap((void *)image->data, image->bytes);
     if (image->memfd >= 0)
         close(image->memfd);
+    known_unref(counted->known);
     free(image->path);
     free(counted);
 }
@@ -86,13 +103,19 @@ static void free_image(Counted *counted)
 int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err)
 {
     Counted *counted = calloc(1, sizeof *counted);
-    if (!counted) {
+    Known *known = calloc(1, sizeof *known);
+    if (!counted || !known) {
+        free(counted);
+        free(known);
         if (memfd >= 0)
             close(memfd);
         return err_set(err, KEEL_ENOMEM, "no memory for %s", path);
     }
     Image *image = &counted->image;
     atomic_init(&counted->references, 1);
+    atomic_init(&known->references, 1);
+    atomic_init(&known->reading, NULL);
+    counted->known = known;
     image->memfd = memfd;
     image->bytes = bytes;
     image->hash = hash;
@@ -136,4 +159,25 @@ void image_unref(Image *image)
     Counted *counted = (Counted *)image;
     if (counted && atomic_fetch_sub_explicit(&counted->references, 1, memory_order_acq_rel) == 1)
         free_image(counted);
+}
+
+const Reading *image_reading(const Image *image)
+{
+    return atomic_load_explicit(&((const Counted *)image)->known->reading, memory_order_acquire);
+}
+
+void image_set_reading(const Image *image, Reading *reading)
+{
+    Reading *none = NULL;
+    if (!atomic_compare_exchange_strong(&((const Counted *)image)->known->reading, &none, reading))
+        reading_free(reading);
+}
+
+void image_share_reading(Image *copy, const Image *of)
+{
+    Counted *counted = (Counted *)copy;
+    Known *known = ((const Counted *)of)->known;
+    atomic_fetch_add_explicit(&known->references, 1, memory_order_relaxed);
+    known_unref(counted->known);
+    counted->known = known;
 }

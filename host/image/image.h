@@ -53,4 +53,15 @@ int image_load_file(const char *path, int64_t wait_ns, Image **ret, Error *err);
 Image *image_ref(Image *image);
 void image_unref(Image *image);
 
+/* What the helper found out about these bytes (image/reading.h): their functions, statics, types.
+ * NULL: not read, not yet, or it can't be. It lives as long as the image. [any] */
+const struct Reading *image_reading(const Image *image);
+
+/* Takes the reading over; where there is one already, that one stays. [any] */
+void image_set_reading(const Image *image, struct Reading *reading);
+
+/* From now on two images of the same bytes have one reading, whichever it is set on. Before the
+ * copy is seen by another thread. */
+void image_share_reading(Image *copy, const Image *of);
+
 #endif

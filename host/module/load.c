@@ -38,7 +38,10 @@ int load_copy_image(const Image *image, Image **ret, Error *err)
         close(fd);
         return rc;
     }
-    return image_open(fd, image->bytes, image->hash, image->path, ret, err);
+    int rc = image_open(fd, image->bytes, image->hash, image->path, ret, err);
+    if (!rc)
+        image_share_reading(*ret, image);
+    return rc;
 }
 
 typedef struct OpenCall {

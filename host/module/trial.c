@@ -107,7 +107,8 @@ failed:
 
 static void on_kick(uv_timer_t *timer);
 
-static void answer(Trial *trial, const TrialResult *result)
+/* The first job is answered; the caller tells its owner and frees it. */
+static TrialJob *take_first(Trial *trial)
 {
     TrialJob *job = trial->first;
     trial->first = job->next;
@@ -117,12 +118,29 @@ static void answer(Trial *trial, const TrialResult *result)
     uv_timer_stop(&trial->limit);
     if (trial->first && !trial->closing)
         uv_timer_start(&trial->kick, on_kick, 0, 0);
+    return job;
+}
+
+static void answer(Trial *trial, const TrialResult *result)
+{
+    TrialJob *job = take_first(trial);
     job->done(result, job->user);
+    trial_job_free(job);
+}
+
+static void answer_reading(Trial *trial, Reading *reading, const Error *err)
+{
+    TrialJob *job = take_first(trial);
+    job->read_done(reading, err, job->user);
     trial_job_free(job);
 }
 
 static void answer_unavailable(Trial *trial, const Error *err)
 {
+    if (trial->first->read_done) {
+        answer_reading(trial, NULL, err);
+        return;
+    }
     TrialResult *result = calloc(1, sizeof *result);
     static const TrialResult no_memory = {.verdict = TRIAL_UNAVAILABLE,
                                           .phase = "helper",
@@ -201,6 +219,19 @@ static void on_limit(uv_timer_t *timer)
     helper_lost(timer->data, &err);
 }
 
+static void answer_read(Trial *trial, const TrialWireResult *wire, int fd)
+{
+    Reading *reading = NULL;
+    Error err = {0};
+    if (wire->read_code || fd < 0)
+        err_set(&err, wire->read_code < 0 ? wire->read_code : KEEL_EIMAGE, "%s", wire->result.text);
+    else
+        reading_open(fd, &reading, &err);
+    if (wire->read_code && fd >= 0)
+        close(fd);
+    answer_reading(trial, reading, &err);
+}
+
 static void on_answer(uv_poll_t *poll, int status, int events)
 {
     Trial *trial = poll->data;
@@ -209,18 +240,26 @@ static void on_answer(uv_poll_t *poll, int status, int events)
     TrialWireResult *wire = malloc(sizeof *wire);
     if (!wire)
         return; /* level-triggered: asked again */
+    int fd = -1;
     int rc = status < 0 ? err_errno(&err, KEEL_EIO, -status, "the trial helper's socket broke")
-                        : trial_answer_read(trial->fd, wire, &err);
+                        : trial_answer_read(trial->fd, wire, &fd, &err);
     if (rc == KEEL_EPARTIAL) {
         free(wire);
         return;
     }
     if (!rc && trial->running && wire->id == trial->first->wire.id) {
         trial->failures = 0;
-        answer(trial, &wire->result);
+        if (trial->first->read_done) {
+            answer_read(trial, wire, fd);
+            fd = -1;
+        } else {
+            answer(trial, &wire->result);
+        }
     } else if (rc) {
         helper_lost(trial, &err);
     }
+    if (fd >= 0)
+        close(fd);
     free(wire);
 }
 
@@ -230,7 +269,7 @@ typedef struct NewCall {
     Loop *loop;
     const char *program;
     Trial *trial;
-    int rc;
+    int rc, later;
     Error *err;
 } NewCall;
 
@@ -255,14 +294,15 @@ static void new_on_loop(void *user)
     trial->open_handles = 2;
     Error err = {0};
     quiet_thread_known(); /* it never runs a module's code */
-    if (have_helper(trial, &err))
+    if (!call->later && have_helper(trial, &err))
         log_warn("trial", "candidates can't be tried: %s", err.text);
     call->trial = trial;
 }
 
-int trial_new(Loop *loop, const char *program, Trial **ret, Error *err)
+static int new_trial(Loop *loop, const char *program, int later, Trial **ret, Error *err)
 {
-    NewCall call = {.loop = loop, .program = program, .rc = KEEL_ECANCELED, .err = err};
+    NewCall call = {
+        .loop = loop, .program = program, .rc = KEEL_ECANCELED, .later = later, .err = err};
     int rc = loop_call(loop, new_on_loop, &call);
     if (rc)
         return err_set(err, rc, "the engine's loop has ended");
@@ -270,6 +310,16 @@ int trial_new(Loop *loop, const char *program, Trial **ret, Error *err)
         return call.rc;
     *ret = call.trial;
     return KEEL_OK;
+}
+
+int trial_new(Loop *loop, const char *program, Trial **ret, Error *err)
+{
+    return new_trial(loop, program, 0, ret, err);
+}
+
+int trial_new_reader(Loop *loop, const char *program, Trial **ret, Error *err)
+{
+    return new_trial(loop, program, 1, ret, err);
 }
 
 static void closed(uv_handle_t *handle)
@@ -301,6 +351,15 @@ void trial_free(Trial *trial)
         loop_call(trial->loop, free_on_loop, trial);
 }
 
+static void queue(Trial *trial, TrialJob *job, void *user)
+{
+    job->user = user;
+    *trial->end = job;
+    trial->end = &job->next;
+    if (!trial->running)
+        uv_timer_start(&trial->kick, on_kick, 0, 0);
+}
+
 int trial_run(Trial *trial, const TrialRequest *request, TrialDone *done, void *user, Error *err)
 {
     TrialJob *job = NULL;
@@ -310,10 +369,19 @@ int trial_run(Trial *trial, const TrialRequest *request, TrialDone *done, void *
     if (rc)
         return rc;
     job->done = done;
-    job->user = user;
-    *trial->end = job;
-    trial->end = &job->next;
-    if (!trial->running)
-        uv_timer_start(&trial->kick, on_kick, 0, 0);
+    queue(trial, job, user);
+    return KEEL_OK;
+}
+
+int trial_read(Trial *trial, Image *image, TrialReadDone *done, void *user, Error *err)
+{
+    TrialJob *job = NULL;
+    if (trial->closing)
+        return err_set(err, KEEL_ECANCELED, "the host is closing");
+    int rc = trial_job_new_read(image, ++trial->next_id, &job, err);
+    if (rc)
+        return rc;
+    job->read_done = done;
+    queue(trial, job, user);
     return KEEL_OK;
 }

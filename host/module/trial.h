@@ -14,6 +14,7 @@
 #include "fault/guard.h"
 #include "image/image.h"
 #include "image/inspect.h"
+#include "image/reading.h"
 #include "loop/loop.h"
 #include "state/state.h"
 
@@ -71,7 +72,16 @@ typedef void TrialDone(const TrialResult *result, void *user);
 
 /* `program` NULL: found beside the running program, in the install's libexec, or by $KEEL_TRIAL. */
 int trial_new(Loop *loop, const char *program, Trial **ret, Error *err);
+/* The same, for trial_read: its helper is started with the first request. */
+int trial_new_reader(Loop *loop, const char *program, Trial **ret, Error *err);
 void trial_free(Trial *trial);
 int trial_run(Trial *trial, const TrialRequest *request, TrialDone *done, void *user, Error *err);
+
+/* `reading` is the receiver's, checked; NULL: it couldn't be read, and `err` says why. */
+typedef void TrialReadDone(Reading *reading, const Error *err, void *user);
+
+/* Has the helper read the image: in a child without any system call but memory's, with seconds of
+ * time. `done` is called once, later, unless this fails. */
+int trial_read(Trial *trial, Image *image, TrialReadDone *done, void *user, Error *err);
 
 #endif

@@ -122,6 +122,25 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
     return KEEL_OK;
 }
 
+int trial_job_new_read(Image *image, uint64_t id, TrialJob **ret, Error *err)
+{
+    TrialJob *job = calloc(1, sizeof *job);
+    if (!job)
+        return err_set(err, KEEL_ENOMEM, "no memory for a reading");
+    job->payload = -1;
+    job->image = image_ref(image);
+    job->wire = (TrialWireRequest){.magic = TRIAL_WIRE_MAGIC,
+                                   .version = TRIAL_WIRE_VERSION,
+                                   .id = id,
+                                   .what = TRIAL_WIRE_READ,
+                                   .image_bytes = image->bytes,
+                                   .hash = image->hash,
+                                   .fd_count = 1,
+                                   .time_limit_ns = TIME_LIMIT_NS};
+    *ret = job;
+    return KEEL_OK;
+}
+
 void trial_job_free(TrialJob *job)
 {
     if (!job)
@@ -139,7 +158,7 @@ int trial_job_send(const TrialJob *job, int fd, Error *err)
         struct cmsghdr head;
         char room[CMSG_SPACE(TRIAL_WIRE_FDS * sizeof(int))];
     } control = {0};
-    int fds[TRIAL_WIRE_FDS] = {job->image->memfd, job->payload};
+    int fds[TRIAL_WIRE_FDS] = {job->image->memfd, job->payload}; /* a reading has no payload */
     memcpy(fds + 2, job->view_fds, job->wire.view_fds * sizeof(int));
     size_t fd_bytes = job->wire.fd_count * sizeof(int);
     struct iovec part = {.iov_base = (void *)(uintptr_t)&job->wire, .iov_len = sizeof job->wire};
@@ -187,23 +206,48 @@ static void tame(TrialResult *result)
     in->compiler[sizeof in->compiler - 1] = 0;
 }
 
-int trial_answer_read(int fd, TrialWireResult *ret, Error *err)
+static int take_fd(struct msghdr *message)
 {
+    int fd = -1;
+    struct cmsghdr *head = CMSG_FIRSTHDR(message);
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
+        head->cmsg_len == CMSG_LEN(sizeof fd))
+        memcpy(&fd, CMSG_DATA(head), sizeof fd);
+    return fd;
+}
+
+int trial_answer_read(int fd, TrialWireResult *ret, int *ret_fd, Error *err)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))]; /* more than one are dropped by the kernel */
+    } control = {0};
+    struct iovec part = {.iov_base = ret, .iov_len = sizeof *ret};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = sizeof control.room};
     ssize_t n;
     do
-        n = recv(fd, ret, sizeof *ret, MSG_DONTWAIT | MSG_TRUNC);
+        n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
+    *ret_fd = -1;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return KEEL_EPARTIAL;
     if (n < 0)
         return err_errno(err, KEEL_EIO, errno, "the trial helper can't be read");
     if (n == 0)
         return err_set(err, KEEL_EIO, "the trial helper has ended");
+    int came = take_fd(&message);
     if (n != (ssize_t)sizeof *ret || ret->magic != TRIAL_WIRE_MAGIC ||
-        ret->version != TRIAL_WIRE_VERSION)
+        ret->version != TRIAL_WIRE_VERSION) {
+        if (came >= 0)
+            close(came);
         return err_set(err, KEEL_EPROTOCOL,
                        "the trial helper is of another build than this host: install both "
                        "from one");
+    }
     tame(&ret->result);
+    *ret_fd = came;
     return KEEL_OK;
 }

@@ -13,18 +13,21 @@ struct TrialJob {
     int view_fds[STATE_VIEW_FDS]; /* the pin's, not owned */
     int tries;
     TrialDone *done;
+    TrialReadDone *read_done; /* exactly one of the two */
     void *user;
 };
 
 /* Copies all but the view's descriptors and takes a reference to the image. */
 int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Error *err);
+int trial_job_new_read(Image *image, uint64_t id, TrialJob **ret, Error *err);
 void trial_job_free(TrialJob *job);
 
 /* Sends it with its descriptors. 0, or KEEL_EIO. */
 int trial_job_send(const TrialJob *job, int fd, Error *err);
 
-/* Reads one answer; strings are ended and numbers put into their bounds. KEEL_EPARTIAL: none yet;
- * KEEL_EIO: the helper is gone; KEEL_EPROTOCOL: not one of this build's. */
-int trial_answer_read(int fd, TrialWireResult *ret, Error *err);
+/* Reads one answer; strings are ended and numbers put into their bounds. `*ret_fd` is what came
+ * with it, or -1. KEEL_EPARTIAL: none yet; KEEL_EIO: the helper is gone; KEEL_EPROTOCOL: not one of
+ * this build's. */
+int trial_answer_read(int fd, TrialWireResult *ret, int *ret_fd, Error *err);
 
 #endif

@@ -15,6 +15,9 @@ enum {
     TRIAL_WIRE_FDS = 2 + STATE_VIEW_FDS /* image, payload, the view's */
 };
 
+/* What the helper is asked for. To read needs the image alone. */
+enum { TRIAL_WIRE_TRY, TRIAL_WIRE_READ };
+
 /* Addresses that the host has mapped, its arenas left out. */
 typedef struct TrialRange {
     uint64_t first, last;
@@ -29,7 +32,7 @@ typedef struct TrialWireRequest {
     uint64_t image_bytes;
     Hash hash;
     uint64_t range_count, inputs_bytes, saved_bytes;
-    uint32_t how, frames, saved_version, view_fds;
+    uint32_t what, how, frames, saved_version, view_fds, reserved;
     int64_t time_limit_ns;
     uint64_t memory_limit_bytes, view_bytes;
     uint64_t user;
@@ -38,9 +41,11 @@ typedef struct TrialWireRequest {
     char staged[TRIAL_WIRE_PATH_BYTES]; /* "": by the descriptor */
 } TrialWireRequest;
 
+/* Of TRIAL_WIRE_READ only `read_code` and `result.text`, or 0 and a descriptor: the reading. */
 typedef struct TrialWireResult {
     uint64_t magic;
-    uint32_t version, reserved;
+    uint32_t version;
+    int32_t read_code;
     uint64_t id;
     TrialResult result;
 } TrialWireResult;

@@ -60,6 +60,7 @@ void attempt_done(Attempt *attempt)
     free(attempt->path);
     free(attempt->staged);
     image_unref(attempt->image);
+    image_unref(attempt->from);
     buf_done(&attempt->inputs);
     buf_done(&attempt->saved);
 }

@@ -119,6 +119,7 @@ static void settled(uv_work_t *work, int status)
         group_refuse(group);
         return;
     }
+    changes_ask(attempt);
     group_go(group, SWAP_PIN, "");
     step(group);
 }
@@ -185,6 +186,7 @@ static void pin_on_frame(void *user)
     } else {
         attempt->how = TRIAL_KEEP;
         attempt->expected = slot->running->number;
+        attempt->from = image_ref(slot->running->image);
         Error pin_err = {0};
         if (tries(group->swapper) && (state_pin(slot->state, &attempt->pin, &pin_err) ||
                                       state_pin_view(attempt->pin, &attempt->view, &pin_err)))
@@ -238,12 +240,12 @@ static void save_on_frame(void *user)
 
 /* ---- trial ---- */
 
-static void tried(const TrialResult *result, void *user)
+/* The trial is over, and what could be read of the image is known. */
+static void judge(Attempt *attempt)
 {
-    Attempt *attempt = user;
     Group *group = attempt->group;
     Slot *slot = attempt->slot;
-    attempt->tried = *result;
+    const TrialResult *result = &attempt->tried;
     snprintf(attempt->note, sizeof attempt->note, "%s",
              result->verdict == TRIAL_PASS ? "" : result->text);
     int strict = group->swapper->trial_mode == SWAP_TRIAL_STRICT;
@@ -270,6 +272,16 @@ static void tried(const TrialResult *result, void *user)
     attempt_let_go(attempt);
     group_go(group, SWAP_LOAD, "");
     step(group);
+}
+
+static void tried(const TrialResult *result, void *user)
+{
+    Attempt *attempt = user;
+    attempt->tried = *result;
+    if (attempt->from)
+        changes_await(attempt, judge);
+    else
+        judge(attempt); /* nothing to compare it with: it need not wait */
 }
 
 static void begin_trial(Attempt *attempt)

@@ -58,8 +58,9 @@ typedef enum SwapTrialMode { SWAP_TRIAL_ON, SWAP_TRIAL_OFF, SWAP_TRIAL_STRICT } 
 typedef struct Swapper {
     Loop *loop;
     Loader *loader;
-    Trial *trial; /* NULL: candidates are not tried */
-    Stage *stage; /* names for the trial */
+    Trial *trial;  /* NULL: candidates are not tried */
+    Trial *reader; /* a second helper, which reads images beside the trial; NULL: nothing is read */
+    Stage *stage;  /* names for the trial */
     SwapTrialMode trial_mode;
     SwapAtBoundary *at_boundary;
     int (*offers)(const char *service); /* nonzero when the host has this service */
@@ -80,14 +81,21 @@ void swap_await(Swapper *swapper);
 /* Closes the timer and lets no group go on. [engine] */
 void swap_close(Swapper *swapper);
 
+typedef struct Attempt Attempt;
+typedef void AttemptThen(Attempt *attempt);
+
 /* One slot's part of a group. */
-typedef struct Attempt {
+struct Attempt {
     Group *group;
     Slot *slot;
-    FileMark file; /* when it was read */
-    int untouched; /* since the slot's file was read before */
-    char *path;    /* read this file, or … */
-    Image *image;  /* … take this image (a rollback after probation) */
+    FileMark file;     /* when it was read */
+    int untouched;     /* since the slot's file was read before */
+    char *path;        /* read this file, or … */
+    Image *image;      /* … take this image (a rollback after probation) */
+    Image *from;       /* the one that ran when the state was pinned, or NULL */
+    int asked;         /* its reading is awaited, */
+    AttemptThen *then; /* and this waits for it */
+    char unread[160];  /* why it has no reading */
     char *staged;
     Pin *pin;
     StateView view;
@@ -102,7 +110,7 @@ typedef struct Attempt {
     char note[512];    /* why the trial was inconclusive or didn't run */
     TrialResult tried;
     SwapAnswer answer;
-} Attempt;
+};
 
 /* What became of a group; `err` is KEEL_OK when its first frame was committed. Engine thread. */
 typedef void GroupDone(Group *group, const Error *err, void *user);

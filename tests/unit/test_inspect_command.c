@@ -145,7 +145,7 @@ static void the_child_can_open_and_send_nothing(void **unused)
     for (int i = 0; i < 3; i++) {
         pid_t child = fork();
         if (!child) {
-            if (set_limits() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || set_filter())
+            if (set_limits(&APART_AT_LEISURE) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || set_filter())
                 _exit(9);
             if (i == 0)
                 open("/etc/passwd", O_RDONLY);

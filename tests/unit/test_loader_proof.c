@@ -184,26 +184,26 @@ static void the_loaders_words_are_translated(void **unused)
 static void answers_of_strangers_are_refused(void **unused)
 {
     (void)unused;
-    int pair[2];
+    int pair[2], fd;
     Error err = {0};
     TrialWireResult *sent = calloc(1, sizeof *sent), *got = calloc(1, sizeof *got);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
-    assert_int_equal(trial_answer_read(pair[0], got, &err), KEEL_EPARTIAL);
+    assert_int_equal(trial_answer_read(pair[0], got, &fd, &err), KEEL_EPARTIAL);
     assert_int_equal(send(pair[1], "hello", 5, 0), 5);
-    assert_int_equal(trial_answer_read(pair[0], got, &err), KEEL_EPROTOCOL);
+    assert_int_equal(trial_answer_read(pair[0], got, &fd, &err), KEEL_EPROTOCOL);
     assert_int_equal(send(pair[1], sent, sizeof *sent, 0), sizeof *sent);
-    assert_int_equal(trial_answer_read(pair[0], got, &err), KEEL_EPROTOCOL);
+    assert_int_equal(trial_answer_read(pair[0], got, &fd, &err), KEEL_EPROTOCOL);
     sent->magic = TRIAL_WIRE_MAGIC;
     sent->version = TRIAL_WIRE_VERSION + 1;
     assert_int_equal(send(pair[1], sent, sizeof *sent, 0), sizeof *sent);
-    assert_int_equal(trial_answer_read(pair[0], got, &err), KEEL_EPROTOCOL);
+    assert_int_equal(trial_answer_read(pair[0], got, &fd, &err), KEEL_EPROTOCOL);
     assert_non_null(strstr(err.text, "of another build"));
     /* Of this build and full of lies: every text ends, every number is in its bounds. */
     memset(sent, 0xff, sizeof *sent);
     sent->magic = TRIAL_WIRE_MAGIC;
     sent->version = TRIAL_WIRE_VERSION;
     assert_int_equal(send(pair[1], sent, sizeof *sent, 0), sizeof *sent);
-    assert_int_equal(trial_answer_read(pair[0], got, &err), KEEL_OK);
+    assert_int_equal(trial_answer_read(pair[0], got, &fd, &err), KEEL_OK);
     assert_int_equal(got->result.verdict, TRIAL_FAIL);
     assert_true(strlen(got->result.text) < sizeof got->result.text);
     assert_true(strlen(got->result.phase) < sizeof got->result.phase);
@@ -211,7 +211,7 @@ static void answers_of_strangers_are_refused(void **unused)
     assert_int_equal(got->result.fault.frame_count, 0);
     assert_true(strlen(got->result.inspection.needed.item[INSPECT_LIST - 1]) < INSPECT_TEXT);
     close(pair[1]);
-    assert_int_equal(trial_answer_read(pair[0], got, &err), KEEL_EIO);
+    assert_int_equal(trial_answer_read(pair[0], got, &fd, &err), KEEL_EIO);
     close(pair[0]);
     free(sent);
     free(got);

@@ -1,0 +1,12 @@
+/* Who reads which part of an image: the one list. For a process under limits; one thread. */
+#include "image/anatomy_read.h"
+#include "image/reading.h"
+
+static const ReadingRow ROWS[] = {{READING_ANATOMY, anatomy_read}};
+
+int reading_make(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                 Error *err)
+{
+    return reading_make_by(ROWS, sizeof ROWS / sizeof *ROWS, data, bytes, ret, room, ret_bytes,
+                           err);
+}
