@@ -11,7 +11,7 @@
  * wants to be seen; later things lie above earlier ones. All [frame].
  *
  * Functions answer 0 or a negative KEEL_E…, which may be left unread: EINVAL for numbers that are
- * not finite or sizes that make no sense (nothing is drawn), ELIMIT past 16 MiB a frame,
+ * not finite or sizes that make no sense (nothing is drawn), ELIMIT past 64 MiB a frame,
  * ENOSERVICE where the host knows no drawing. */
 #ifndef KEEL_DRAW_H
 #define KEEL_DRAW_H

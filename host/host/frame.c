@@ -175,9 +175,23 @@ static Slot *failed_first(Host *host, const Group *group, const Outcome *outcome
     return NULL;
 }
 
+/* Once a slot: a module that draws too much does it in every frame. */
+static void tell_refused(Slot *slot)
+{
+    Draw *draw = &slot->draw;
+    if (!draw->recording->refused || draw->refused_said)
+        return;
+    draw->refused_said = 1;
+    log_warn("draw",
+             "%s: drew more than %d MiB or %d gradients in one frame: the rest isn't shown; draw "
+             "less, or put what doesn't change into an image",
+             slot->name, DRAW_LIST_BYTES >> 20, DRAW_GRADIENTS);
+}
+
 static void commit_slot(Slot *slot)
 {
     Error err = {0};
+    tell_refused(slot);
     if (slot_frame_commit(slot, &err))
         log_warn("state", "%s: %s", slot->name, err.text);
 }

@@ -46,6 +46,7 @@ static int run_frame(Replay *replay)
     if (ended(replay, slot_frame_run(slot, &replay->result->fault)))
         return 1;
     effects_commit(&slot->effects);
+    draw_commit(&slot->draw);
     inputs_commit(&slot->inputs, &slot->frame);
     slot->last_time_ns = slot->frame.time_ns;
     slot->frames++;

@@ -10,6 +10,7 @@ void effects_init(Effects *effects, Workers *workers)
     memset(effects, 0, sizeof *effects);
     effects->workers = workers;
     effects->timer_next_ns = INT64_MAX;
+    pictures_init(&effects->pictures);
 }
 
 void effects_done(Effects *effects)
@@ -19,6 +20,7 @@ void effects_done(Effects *effects)
     free(effects->timers);
     free(effects->tasks);
     free(effects->pending);
+    pictures_done(&effects->pictures);
     effects_init(effects, NULL);
 }
 
@@ -69,10 +71,12 @@ void effects_commit(Effects *effects)
         }
     }
     effects->pending_count = 0;
+    pictures_commit(&effects->pictures);
 }
 
 void effects_undo(Effects *effects)
 {
+    pictures_undo(&effects->pictures);
     while (effects->pending_count) {
         const Effect *effect = &effects->pending[--effects->pending_count];
         switch (effect->kind) {

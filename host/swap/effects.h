@@ -1,4 +1,4 @@
-/* What a frame asked for: timers and tasks, as a transaction.
+/* What a frame asked for: timers, tasks and images, as a transaction.
  *
  * A handle is reserved when the module asks; the timer runs, the task is queued, the cancellation
  * counts when the frame is committed. An undone frame leaves the tables as if it had never asked,
@@ -15,6 +15,7 @@
 #include "loop/workers.h"
 #include "module/generation.h"
 #include "swap/inputs.h"
+#include "swap/pictures.h"
 
 enum { EFFECTS_TIMERS = 4096, EFFECTS_TASKS = 1024 };
 
@@ -79,6 +80,8 @@ typedef struct Effects {
     uint32_t task_top, task_count;
     _Atomic(Task *) ended; /* newest first; pushed by workers */
     _Atomic uint32_t running;
+
+    Pictures pictures;
 
     Effect *pending;
     uint32_t pending_count, pending_room;

@@ -51,6 +51,7 @@ void slot_init(Slot *slot, State *state, Workers *workers, uint32_t mode, uint64
     slot->state = state;
     inputs_init(&slot->inputs);
     effects_init(&slot->effects, workers);
+    draw_init(&slot->draw);
     breaker_init(&slot->breaker);
     pthread_mutex_init(&slot->last_lock, NULL);
     for (int i = 0; i < 4; i++)
@@ -62,6 +63,7 @@ void slot_init(Slot *slot, State *state, Workers *workers, uint32_t mode, uint64
 void slot_done(Slot *slot)
 {
     effects_done(&slot->effects);
+    draw_done(&slot->draw);
     inputs_done(&slot->inputs);
     breaker_done(&slot->breaker);
     pthread_mutex_destroy(&slot->last_lock);
@@ -247,6 +249,7 @@ void slot_frame_open(Slot *slot, int64_t time_ns)
     slot->frame.dt = slot->last_time_ns ? (double)(time_ns - slot->last_time_ns) * 1e-9 : 0;
     slot->wall_ns = clock_wall_ns();
     slot->effects.now_ns = time_ns;
+    draw_begin(&slot->draw);
     inputs_take(&slot->inputs);
     memcpy(slot->random_before, slot->random, sizeof slot->random);
 }
@@ -319,6 +322,7 @@ FaultKind slot_frame_run(Slot *slot, Fault *ret_fault)
 int slot_frame_commit(Slot *slot, Error *err)
 {
     effects_commit(&slot->effects);
+    draw_commit(&slot->draw);
     inputs_commit(&slot->inputs, &slot->frame);
     slot->last_time_ns = slot->frame.time_ns;
     slot->frames++;

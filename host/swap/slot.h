@@ -13,6 +13,7 @@
 #include "module/generation.h"
 #include "state/state.h"
 #include "swap/breaker.h"
+#include "swap/draw.h"
 #include "swap/effects.h"
 #include "swap/inputs.h"
 
@@ -57,6 +58,7 @@ struct keel_slot {
     State *state;
     Inputs inputs;
     Effects effects;
+    Draw draw;
     uint64_t random[4], random_before[4];
     struct keel_frame frame; /* the running or last one */
     int64_t wall_ns;
