@@ -95,6 +95,8 @@ static void trim_base(State *state, uint32_t kept_high)
                (off_t)(state->data_first + (uint64_t)head->high) * PAGE_BYTES;
     fallocate(state->store.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at,
               (off_t)(kept_high - head->high) * PAGE_BYTES);
+    if (state->leaves)
+        leaves_clear(state, state->data_first + head->high, state->data_first + kept_high);
 }
 
 /* The first page from `at` on that has memory in `fd`; `end` if there is none before it. */
@@ -119,6 +121,8 @@ static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
         uint32_t blind = unseen ? track_blind(state, id, first + count - id) : 0;
         if (blind) {
             store_put(state, id, now, blind);
+            for (uint32_t n = 0; state->leaves && n < blind; n++)
+                leaves_put(state, id + n, now + (uint64_t)n * PAGE_BYTES);
             changed += blind;
             id += blind - 1;
             kill_point();
@@ -130,6 +134,8 @@ static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
         if (!differs)
             continue;
         store_put(state, id, now, 1);
+        if (state->leaves)
+            leaves_put(state, id, now);
         changed++;
         kill_point();
     }
@@ -216,6 +222,8 @@ int state_commit(State *state, Error *err)
     store->head->sequence++;
     atomic_store_explicit(&store->head->phase, STORE_IDLE, memory_order_release);
     kill_point();
+    if (state->leaves)
+        leaves_top(state, arena_head(state)->top);
     trim_base(state, kept_high);
     state->live_high = arena_head(state)->high;
     store_fold(state, 64);

@@ -226,6 +226,8 @@ struct State {
     uint32_t foreign_count, foreign_room;
     _Atomic(RemoteFree *) remote;
 
+    struct Leaves *leaves; /* NULL: no hashes are kept */
+
     uint64_t commits, dirty_pages_last, commit_ns_last;
 };
 
@@ -310,6 +312,12 @@ void track_adapt(State *state);
 uint32_t track_blind(const State *state, uint32_t first, uint32_t count);
 void track_note(State *state, uint32_t id, int changed);
 void track_forget(State *state, uint64_t first, uint64_t last);
+
+/* leaves.c; but for leaves_close only while hashes are kept. `page`: what the checkpoint has now. */
+void leaves_put(State *state, uint32_t id, const uint8_t *page);
+void leaves_clear(State *state, uint32_t first, uint32_t last); /* the checkpoint has zeros there */
+void leaves_top(State *state, uint32_t top);
+void leaves_close(State *state);
 
 /* statics.c */
 uint32_t statics_stage(State *state);

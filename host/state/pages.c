@@ -111,8 +111,17 @@ static int grow_top(State *state, uint32_t count, int *ret_zeroed)
     }
     if (count > state->data_pages - head->top)
         return 0;
-    *ret_zeroed = head->top >= head->high && head->top >= state->live_high;
-    uint32_t top = head->top + count;
+    /* Pages that were in use before come back as zeros, so that the same calls find the same memory
+     * in a process that has no such past: a replay, a slot that was brought back. */
+    uint32_t top = head->top + count, past = head->high;
+    if (past < state->live_high)
+        past = state->live_high;
+    if (past > state->data_pages)
+        past = state->data_pages;
+    if (head->top < past)
+        memset(page_address(state, head->top), 0,
+               (uint64_t)((top < past ? top : past) - head->top) * PAGE_BYTES);
+    *ret_zeroed = 1;
     if (top > state->live_high)
         state->live_high = top;
     if (top > head->high)

@@ -53,7 +53,10 @@ int state_open(const StateOptions *options, State **ret, Error *err)
     if (bytes > STATE_SPACE_BYTES || (unsigned)o->tier > STATE_TIER_OFF)
         return err_set(err, KEEL_EINVAL, "state_open: no such size or tier");
     bytes = (bytes + STATE_GRAIN_BYTES - 1) / STATE_GRAIN_BYTES * STATE_GRAIN_BYTES;
-    int code = space_take(bytes, 0, &base, err);
+    if (o->base && (o->base < STATE_BASE || (o->base - STATE_BASE) % STATE_GRAIN_BYTES != 0 ||
+                    o->base - STATE_BASE > STATE_SPACE_BYTES - bytes))
+        return err_set(err, KEEL_EINVAL, "no state can be at 0x%llx", (unsigned long long)o->base);
+    int code = space_take(bytes, o->base, &base, err);
     if (code != 0)
         return code;
     State *state = calloc(1, sizeof *state);
@@ -97,6 +100,7 @@ void state_close(State *state)
         state_unpin(state->pins[i]);
     shim_done(state);
     track_close(state);
+    leaves_close(state);
     store_close(&state->store);
     space_give((uintptr_t)state->base, state->max_bytes);
     if (state->arena_fd >= 0)

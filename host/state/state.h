@@ -35,6 +35,7 @@ typedef struct StateOptions {
     uint64_t max_bytes;        /* 0: STATE_GRAIN_BYTES; rounded up to it */
     uint64_t copy_limit_bytes; /* 0: 8 MiB; above it the copy tier goes over to OFF, and says so */
     StateTier tier;
+    uint64_t base; /* the address it must have, as a State told it; 0: any */
 } StateOptions;
 
 /* Reserves the arena space; called by the first state_open, or early by a program that maps much. [any] */
@@ -74,6 +75,18 @@ int state_check(State *state, Error *err);
 
 /* XXH3-128 over the used part of the arena as it is now. */
 Hash state_hash(State *state);
+
+/* Keeps hashes of the state as of the last commit, at the cost of what each commit changed.
+ * KEEL_EUNSUPPORTED where there is no checkpoint. [frame] */
+int state_hash_frames(State *state, int on, Error *err);
+/* Where the running image is mapped: words that point there are hashed by what they mean. */
+void state_hash_image(State *state, uintptr_t first, uintptr_t last);
+/* Never 0, 0 for a state that holds anything. Equal `exact`: the same bytes, with pointers into the
+ * image to the same place in it. Equal `loose`: the same but for where in the image they point. */
+typedef struct StateHashes {
+    uint64_t exact, loose;
+} StateHashes;
+int state_hashes(const State *state, StateHashes *ret); /* KEEL_EUNSUPPORTED: none are kept */
 
 /* ---- frames ([frame]) ---- */
 

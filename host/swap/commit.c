@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "swap/recorder.h"
 #include "swap/swap.h"
 
 /* ---- sentences, written by the engine thread ---- */
@@ -81,7 +82,10 @@ static int install(Attempt *attempt, Error *err)
         state_reset(slot->state);
         attempt->emptied = 1;
     }
+    static const JournalHow hows[] = {
+        [TRIAL_START] = JOURNAL_START, [TRIAL_KEEP] = JOURNAL_KEEP, [TRIAL_HOOKS] = JOURNAL_HOOKS};
     slot->running = attempt->fresh;
+    recorder_entered(slot, hows[attempt->how]);
     if (use_statics(slot, err))
         return err_wrap(err, "%s", slot->name);
     switch (attempt->how) {
@@ -346,8 +350,12 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
     Generation *fresh = slot->running;
     Generation *old = slot->probation.old;
     const Swapper *swapper = slot->probation.group->swapper;
+    int by_hooks = slot->probation.by_hooks;
     const char *what = state_back(slot, before);
     slot->running = old;
+    recorder_entered(slot, JOURNAL_KEEP);
+    if (!old || before || by_hooks)
+        recorder_break(slot->recorder, "a rollback put another state in its place");
     use_statics(slot, NULL);
     slot->breaker.open = slot->probation.stopped;
     state_commit(slot->state, NULL);

@@ -51,6 +51,13 @@ int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *
     return tasks_collect(effects, now_ns, inputs, ret_owner, ret_fault);
 }
 
+void effects_fire(Effects *effects, int64_t now_ns, Inputs *inputs)
+{
+    effects->now_ns = now_ns;
+    if (now_ns >= effects->timer_next_ns)
+        timers_fire(effects, now_ns, inputs);
+}
+
 void effects_commit(Effects *effects)
 {
     for (uint32_t n = 0; n < effects->pending_count; n++) {

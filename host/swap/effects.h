@@ -71,6 +71,7 @@ typedef struct Effects {
     Workers *workers; /* NULL: tasks are taken but never run (trial) */
     int64_t now_ns;   /* of the frame, for timers */
     int resting;      /* the slot stands still: timers that are due wait */
+    int held;         /* a replay: tasks are neither run nor ended, until effects_settle */
 
     Timer *timers; /* EFFECTS_TIMERS, allocated at the first use */
     uint32_t timer_top, timer_count;
@@ -108,5 +109,14 @@ int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *
                     Fault *ret_fault);
 void effects_commit(Effects *effects);
 void effects_undo(Effects *effects);
+
+/* ---- in a replay (held) ---- */
+
+/* Events of the timers that are due, as effects_collect puts them. */
+void effects_fire(Effects *effects, int64_t now_ns, Inputs *inputs);
+/* The record has this task's end: its place is free. 0 when no such task waits. */
+int effects_settle(Effects *effects, keel_handle task);
+/* The replay is over and the slot goes on: what still waits ends, as cancelled. */
+void effects_release(Effects *effects);
 
 #endif

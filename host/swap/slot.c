@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "swap/recorder.h"
 
 /* A save, restore or start walks the whole state: it may take this much longer than a frame. */
 enum { LONG_CALL = 100 };
@@ -321,13 +322,18 @@ FaultKind slot_frame_run(Slot *slot, Fault *ret_fault)
 
 int slot_frame_commit(Slot *slot, Error *err)
 {
+    if (slot->recorder)
+        recorder_gather(slot->recorder, slot);
     effects_commit(&slot->effects);
     draw_commit(&slot->draw);
     inputs_commit(&slot->inputs, &slot->frame);
     slot->last_time_ns = slot->frame.time_ns;
     slot->frames++;
     slot->redeliver = 0;
-    return state_commit(slot->state, err);
+    int code = state_commit(slot->state, err);
+    if (slot->recorder)
+        recorder_frame(slot->recorder, slot);
+    return code;
 }
 
 int slot_frame_undo(Slot *slot, Error *err)

@@ -38,6 +38,15 @@ typedef struct Probation {
     int first;       /* its first frame has not been committed yet */
 } Probation;
 
+/* What the running generation found when it came in; for the journal. */
+typedef struct SlotEntered {
+    uint32_t how; /* JournalHow */
+    int64_t now_ns, wall_ns;
+    uint64_t random[4];
+} SlotEntered;
+
+struct Recorder;
+
 /* How long frames take: 64 buckets of a quarter of a doubling each; for deadlines. */
 enum { DURATION_BUCKETS = 128 };
 typedef struct Durations {
@@ -68,6 +77,8 @@ struct keel_slot {
     FileMark file; /* of the last reading [engine] */
 
     Generation *running; /* NULL: nothing to run */
+    SlotEntered entered;
+    struct Recorder *recorder; /* NULL: no journal is written */
     Image *history;      /* the one before the running one, for a rollback after probation */
     Probation probation;
     Breaker breaker;

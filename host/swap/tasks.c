@@ -194,6 +194,8 @@ void task_submit(Effects *effects, uint32_t index, uint32_t priority)
     Task *task = place->task;
     task->job.priority = priority;
     task->job.run = task_run;
+    if (effects->held)
+        return;
     place->submitted = 1;
     atomic_fetch_add(&effects->running, 1);
     if (effects->workers && workers_put(effects->workers, &task->job) == KEEL_OK)
@@ -213,12 +215,43 @@ void task_forget(Effects *effects, uint32_t index)
     Task *task = place->task;
     if (!task)
         return;
+    /* Its place is free whether its work has begun or not: the next handle must not depend on how
+     * fast a worker is. What has begun is freed when it has ended. */
     atomic_store(&task->cancelled, 1);
-    if (place->submitted && effects->workers && workers_take_back(effects->workers, &task->job)) {
+    int begun = place->submitted;
+    if (begun && effects->workers && workers_take_back(effects->workers, &task->job)) {
         atomic_fetch_sub(&effects->running, 1);
+        begun = 0;
+    }
+    if (!begun)
         task_free(task);
-        place->task = NULL;
-        effects->task_count--;
+    place->task = NULL;
+    effects->task_count--;
+}
+
+int effects_settle(Effects *effects, keel_handle handle)
+{
+    TaskPlace *place = find_task(effects, handle);
+    if (!place || place->submitted)
+        return 0;
+    task_free(place->task);
+    place->task = NULL;
+    effects->task_count--;
+    return 1;
+}
+
+void effects_release(Effects *effects)
+{
+    effects->held = 0;
+    for (uint32_t i = 0; i < effects->task_top; i++) {
+        TaskPlace *place = &effects->tasks[i];
+        Task *task = place->task;
+        if (!task || place->submitted)
+            continue;
+        place->submitted = 1;
+        task->result = KEEL_ECANCELED;
+        task->next = atomic_load(&effects->ended);
+        atomic_store(&effects->ended, task);
     }
 }
 

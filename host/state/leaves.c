@@ -1,0 +1,228 @@
+/* Hashes of the state that cost what a frame changed. Each page that is in use counts by a leaf, a
+ * number of its contents and its place; the hash is the sum of all leaves (Bellare and Micciancio's
+ * AdHash, 1997, here against accidents and not adversaries), so that a changed page costs one
+ * subtraction and one addition.
+ *
+ * Words that point into the running image differ from process to process. Such a page has two
+ * leaves: `exact` knows where in the image the word points, `loose` only that it does, so that two
+ * builds can be compared. [frame] */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "state/internal.h"
+
+typedef struct Leaf {
+    uint64_t exact, loose;
+} Leaf;
+
+struct Leaves {
+    Leaf *leaf;        /* by arena page: of the page as the checkpoint has it; zero pages have 0 */
+    uint8_t *pointing; /* by arena page: it held words that point into the image */
+    uint64_t pages;
+    uint32_t top;         /* data pages that are counted */
+    uint64_t first, span; /* the image's range */
+    StateHashes sum;
+};
+
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9); /* splitmix64's finalizer */
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static int is_zero(const uint64_t *words)
+{
+    uint64_t any = 0;
+    for (int i = 0; i < PAGE_BYTES / 8; i++)
+        any |= words[i];
+    return !any;
+}
+
+static int points(const uint64_t *words, uint64_t first, uint64_t span)
+{
+    uint64_t hits = 0;
+    for (int i = 0; i < PAGE_BYTES / 8; i++)
+        hits |= words[i] - first < span;
+    return hits != 0;
+}
+
+static uint64_t place(uint32_t id, const void *page)
+{
+    return mix(hash_bytes(page, PAGE_BYTES).low + id * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)page;
+    uint64_t first = leaves->first, span = leaves->span;
+    uint64_t exact[PAGE_BYTES / 8], loose[PAGE_BYTES / 8];
+    leaves->pointing[id] = 0;
+    if (id == 0) { /* how far memory was used once depends on pins, not on the module */
+        memcpy(exact, page, PAGE_BYTES);
+        ((ArenaHead *)(void *)exact)->high = 0;
+        uint64_t hash = place(id, exact);
+        return (Leaf){hash, hash};
+    }
+    if (is_zero(words))
+        return (Leaf){0, 0};
+    if (!span || !points(words, first, span)) {
+        uint64_t hash = place(id, page);
+        return (Leaf){hash, hash};
+    }
+    leaves->pointing[id] = 1;
+    for (int i = 0; i < PAGE_BYTES / 8; i++) {
+        int inside = words[i] - first < span;
+        exact[i] = inside ? UINT64_C(0xC0DE) << 48 | (words[i] - first) : words[i];
+        loose[i] = inside ? UINT64_C(0xC0DE) << 48 : words[i];
+    }
+    return (Leaf){place(id, exact), place(id, loose)};
+}
+
+static int counted(const State *state, uint32_t id)
+{
+    const struct Leaves *leaves = state->leaves;
+    return id < meta_pages(leaves->top) ||
+           (id >= state->data_first && id - state->data_first < leaves->top);
+}
+
+static void add(StateHashes *sum, Leaf leaf)
+{
+    sum->exact += leaf.exact;
+    sum->loose += leaf.loose;
+}
+
+static void drop(StateHashes *sum, Leaf leaf)
+{
+    sum->exact -= leaf.exact;
+    sum->loose -= leaf.loose;
+}
+
+void leaves_put(State *state, uint32_t id, const uint8_t *page)
+{
+    struct Leaves *leaves = state->leaves;
+    Leaf leaf = leaf_of(leaves, id, page);
+    if (counted(state, id)) {
+        drop(&leaves->sum, leaves->leaf[id]);
+        add(&leaves->sum, leaf);
+    }
+    leaves->leaf[id] = leaf;
+}
+
+void leaves_clear(State *state, uint32_t first, uint32_t last)
+{
+    struct Leaves *leaves = state->leaves;
+    for (uint32_t id = first; id < last; id++) {
+        if (counted(state, id))
+            drop(&leaves->sum, leaves->leaf[id]);
+        leaves->leaf[id] = (Leaf){0, 0};
+        leaves->pointing[id] = 0;
+    }
+}
+
+static void count_range(State *state, uint64_t first, uint64_t last, int in)
+{
+    struct Leaves *leaves = state->leaves;
+    for (uint64_t id = first; id < last; id++)
+        (in ? add : drop)(&leaves->sum, leaves->leaf[id]);
+}
+
+/* Pages that came into use or went out of it. */
+void leaves_top(State *state, uint32_t top)
+{
+    struct Leaves *leaves = state->leaves;
+    uint32_t was = leaves->top, low = was < top ? was : top, high = was < top ? top : was;
+    if (was == top)
+        return;
+    count_range(state, meta_pages(low), meta_pages(high), top > was);
+    count_range(state, state->data_first + (uint64_t)low, state->data_first + (uint64_t)high,
+                top > was);
+    leaves->top = top;
+}
+
+static void *lazy(uint64_t bytes)
+{
+    void *got = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return got == MAP_FAILED ? NULL : got;
+}
+
+void leaves_close(State *state)
+{
+    struct Leaves *leaves = state->leaves;
+    if (!leaves)
+        return;
+    if (leaves->leaf)
+        munmap(leaves->leaf, leaves->pages * sizeof(Leaf));
+    if (leaves->pointing)
+        munmap(leaves->pointing, leaves->pages);
+    munmap(leaves, sizeof *leaves);
+    state->leaves = NULL;
+}
+
+static void take_all(State *state)
+{
+    struct Leaves *leaves = state->leaves;
+    uint32_t top = arena_head(state)->top, meta = meta_pages(top);
+    for (uint32_t id = 0; id < meta; id++)
+        leaves->leaf[id] = leaf_of(leaves, id, store_page(&state->store, id));
+    for (uint32_t id = state->data_first; id < state->data_first + top; id++)
+        leaves->leaf[id] = leaf_of(leaves, id, store_page(&state->store, id));
+    leaves->top = top;
+    leaves->sum = (StateHashes){0, 0};
+    count_range(state, 0, meta, 1);
+    count_range(state, state->data_first, state->data_first + (uint64_t)top, 1);
+}
+
+int state_hash_frames(State *state, int on, Error *err)
+{
+    if (!on) {
+        leaves_close(state);
+        return KEEL_OK;
+    }
+    if (state->tier == STATE_TIER_OFF)
+        return err_set(err, KEEL_EUNSUPPORTED, "without a checkpoint no hashes are kept: %s",
+                       state->tier_reason);
+    if (state->leaves)
+        return KEEL_OK;
+    struct Leaves *leaves = lazy(sizeof *leaves);
+    if (!leaves)
+        return err_set(err, KEEL_ENOMEM, "no memory for the state's hashes");
+    state->leaves = leaves;
+    leaves->pages = state->max_bytes / PAGE_BYTES;
+    leaves->leaf = lazy(leaves->pages * sizeof(Leaf));
+    leaves->pointing = lazy(leaves->pages);
+    if (!leaves->leaf || !leaves->pointing) {
+        leaves_close(state);
+        return err_set(err, KEEL_ENOMEM, "no memory for the state's hashes");
+    }
+    take_all(state);
+    return KEEL_OK;
+}
+
+void state_hash_image(State *state, uintptr_t first, uintptr_t last)
+{
+    struct Leaves *leaves = state->leaves;
+    if (!leaves || (leaves->first == first && leaves->span == last - first))
+        return;
+    int had = leaves->span != 0;
+    leaves->first = first;
+    leaves->span = last - first;
+    /* Pages that point into the image before, and, the first time, any. */
+    for (uint32_t id = 0; id < leaves->pages; id++) {
+        if (id == meta_pages(leaves->top))
+            id = state->data_first;
+        if (id >= state->data_first + leaves->top)
+            break;
+        if (!had || leaves->pointing[id])
+            leaves_put(state, id, store_page(&state->store, id));
+    }
+}
+
+int state_hashes(const State *state, StateHashes *ret)
+{
+    if (!state->leaves || state->tier == STATE_TIER_OFF)
+        return KEEL_EUNSUPPORTED;
+    *ret = state->leaves->sum;
+    return KEEL_OK;
+}
