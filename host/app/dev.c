@@ -152,7 +152,7 @@ int app_dev(int argc, char **argv)
     shared.colour = !session.say.json && isatty(STDERR_FILENO) && !getenv("NO_COLOR");
     shared.stop_fd = eventfd(0, EFD_CLOEXEC);
     session_signals();
-    status = session_open(&session);
+    status = session_open(&session, argv[optind]);
     if (!status && shared.stop_fd >= 0)
         status = go(&shared);
     session_close(&session);

@@ -2,6 +2,7 @@
  * session; no window. Main thread. */
 #include <keel/log.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "app/commands.h"
 #include "app/session.h"
@@ -68,6 +69,18 @@ static int go(Session *session, const struct keel_slot_options *options, char **
     return session_verdict(slots, count);
 }
 
+/* "ball" of "/some/where/ball.so". */
+static const char *title(const char *path)
+{
+    static char name[64];
+    const char *base = strrchr(path, '/');
+    base = base ? base + 1 : path;
+    const char *dot = strrchr(base, '.');
+    size_t bytes = dot && dot != base ? (size_t)(dot - base) : strlen(base);
+    snprintf(name, sizeof name, "%.*s", (int)(bytes < sizeof name ? bytes : sizeof name - 1), base);
+    return name;
+}
+
 int app_run(int argc, char **argv)
 {
     Session session;
@@ -77,7 +90,7 @@ int app_run(int argc, char **argv)
     if (status)
         return status - 1;
     session_signals();
-    status = session_open(&session);
+    status = session_open(&session, title(argv[optind]));
     if (!status)
         status = go(&session, &slots, argv + optind, argc - optind);
     session_close(&session);

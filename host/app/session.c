@@ -53,10 +53,11 @@ int session_option(Session *session, int option, char **argv)
     static const char *const tiers[] = {"auto", "track", "copy", "off", NULL};
     const char *command = session->command;
     double value;
-    int good = 1;
+    int good = view_option(&session->view, command, option, optarg);
+    if (good >= 0)
+        return good;
+    good = 1;
     switch (option) {
-    case 'H':
-        break;
     case 'n':
         if ((good = number(command, "frames", optarg, 1, 1e15, &value)))
             session->frames = (long long)value;
@@ -136,7 +137,7 @@ void session_signals(void)
 
 int session_stopped(const Session *session)
 {
-    return stopping() || (session->host && keel_host_quit_asked(session->host));
+    return stopping() || session->closed || (session->host && keel_host_quit_asked(session->host));
 }
 
 void session_say(const Session *session, uint32_t level, const char *text)
@@ -144,7 +145,7 @@ void session_say(const Session *session, uint32_t level, const char *text)
     say_line(&session->say, level, session->command, text);
 }
 
-int session_open(Session *session)
+int session_open(Session *session, const char *title)
 {
     session->options.log = say_log;
     session->options.log_user = &session->say;
@@ -157,6 +158,7 @@ int session_open(Session *session)
         if (session->name)
             return 2;
     }
+    view_open(&session->view, title, &session->say);
     pacer_init(&session->pacer, session->fps);
     return 0;
 }
@@ -181,8 +183,17 @@ int session_frame(Session *session)
 {
     idle(&session->pacer, session->host);
     pacer_wait(&session->pacer, &stop);
+    if (view_before(&session->view, session->host)) {
+        session->closed = 1;
+        return 0;
+    }
     if (keel_host_frame(session->host) < 0) {
         session_say(session, KEEL_LOG_ERROR, keel_host_error());
+        return 1;
+    }
+    Error err = {0};
+    if (view_after(&session->view, session->host, &err)) {
+        session_say(session, KEEL_LOG_ERROR, err.text);
         return 1;
     }
     return 0;
@@ -201,6 +212,7 @@ int session_verdict(keel_slot *const *slots, int count)
 
 void session_close(Session *session)
 {
+    view_close(&session->view);
     keel_host_close(session->host);
     session->host = NULL;
 }

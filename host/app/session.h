@@ -7,6 +7,7 @@
 #include <keel/host.h>
 
 #include "app/say.h"
+#include "app/view.h"
 #include "loop/pacer.h"
 
 enum { SESSION_MODULES = 64 };
@@ -20,20 +21,22 @@ typedef struct Session {
     Say say;
     keel_host *host;
     Pacer pacer;
+    View view;
+    int closed; /* the user closed the window */
 } Session;
 
 /* The options' rows for getopt_long, and their lines for --help. */
-#define SESSION_OPTIONS                                                                       \
-    {"headless", no_argument, NULL, 'H'}, {"frames", required_argument, NULL, 'n'},           \
-        {"fps", required_argument, NULL, 'f'}, {"trial", required_argument, NULL, 't'},       \
-        {"memory", required_argument, NULL, 'm'}, {"deadline", required_argument, NULL, 'd'}, \
-        {"probation", required_argument, NULL, 'p'}, {"name", required_argument, NULL, 'N'},  \
-        {"json", no_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'},                \
-    {                                                                                         \
-        "help", no_argument, NULL, 'h'                                                        \
+#define SESSION_OPTIONS                                                                            \
+    VIEW_OPTIONS, {"frames", required_argument, NULL, 'n'}, {"fps", required_argument, NULL, 'f'}, \
+        {"trial", required_argument, NULL, 't'}, {"memory", required_argument, NULL, 'm'},         \
+        {"deadline", required_argument, NULL, 'd'}, {"probation", required_argument, NULL, 'p'},   \
+        {"name", required_argument, NULL, 'N'}, {"json", no_argument, NULL, 'j'},                  \
+        {"verbose", no_argument, NULL, 'v'},                                                       \
+    {                                                                                              \
+        "help", no_argument, NULL, 'h'                                                             \
     }
 #define SESSION_HELP                                                                    \
-    "  --headless         no window (there is none yet: always so)\n"                   \
+    VIEW_HELP                                                                           \
     "  --frames N         end after N frames\n"                                         \
     "  --fps N|max        frames a second (60); max: as many as it goes\n"              \
     "  --trial MODE       on (try each candidate in a helper process first), off, or\n" \
@@ -55,8 +58,9 @@ int session_option(Session *session, int option, char **argv);
 void session_signals(void);
 int session_stopped(const Session *session);
 
-/* Opens the host and its control socket. 0, or the exit status after a line. */
-int session_open(Session *session);
+/* Opens the host, its control socket and the window, which is called `title`. 0, or the exit
+ * status after a line. */
+int session_open(Session *session, const char *title);
 /* The next frame at its time. 0, or the exit status after a line. */
 int session_frame(Session *session);
 /* 1 when a slot has nothing that runs. */

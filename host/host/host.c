@@ -101,6 +101,7 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
     take_options(host, options);
     host->opened_ns = clock_now_ns();
     boundary_init(&host->boundary);
+    host->screen = draw_no_screen;
     if (host->options.log)
         hear(host);
     int rc = state_space_init(&err);

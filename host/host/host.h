@@ -56,7 +56,8 @@ struct keel_host {
     _Atomic int frame_thread;
     _Atomic uint32_t paused;
     _Atomic int quit;
-    uint64_t frames; /* [frame] */
+    DrawScreen screen; /* [frame] what slots draw on */
+    uint64_t frames;   /* [frame] */
     int64_t opened_ns;
 
     Host *next_listener; /* of those with a log, under their lock */

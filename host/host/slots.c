@@ -59,6 +59,7 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
     slot->number = (uint32_t)number;
     slot->host = host;
     slot->context.user = options->user;
+    slot->draw.screen = host->screen;
     slot->deadline_option_ns = host->options.deadline_ns;
     if (host->options.probation_frames)
         slot->probation_frames = host->options.probation_frames;

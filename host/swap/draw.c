@@ -14,12 +14,14 @@
 
 enum { FIRST_ROOM = 4096, DEFAULT_WEIGHT = 400 };
 
+const DrawScreen draw_no_screen = {.width = 1280, .height = 720, .scale = 1};
+
 void draw_init(Draw *draw)
 {
     memset(draw, 0, sizeof *draw);
     draw->recording = &draw->lists[0];
     draw->good = &draw->lists[1];
-    draw->screen = (DrawScreen){.width = 1280, .height = 720, .scale = 1};
+    draw->screen = draw_no_screen;
 }
 
 void draw_done(Draw *draw)

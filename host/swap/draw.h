@@ -113,6 +113,9 @@ typedef struct DrawScreen {
     void *user;
 } DrawScreen;
 
+/* Of a host that shows nothing: 1280 x 720. */
+extern const DrawScreen draw_no_screen;
+
 /* A slot's. */
 typedef struct Draw {
     DrawList lists[2];

@@ -1,0 +1,131 @@
+/* The window of a session. Owns the screen; without KEEL_SCREEN there is none. Main thread. */
+#include "app/view.h"
+
+#include <keel/log.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if KEEL_HAVE_SCREEN
+#include "screen/screen.h"
+#endif
+
+enum { SIDE_LEAST = 16, SIDE_MOST = 16384, WIDTH = 1280, HEIGHT = 720 };
+
+static int size_option(View *view, const char *command, const char *value)
+{
+    char rest;
+    int width, height;
+    if (sscanf(value, "%5dx%5d%c", &width, &height, &rest) != 2 || width < SIDE_LEAST ||
+        height < SIDE_LEAST || width > SIDE_MOST || height > SIDE_MOST) {
+        fprintf(stderr,
+                "keel %s: --size takes a width and a height from %d to %d, as in 1280x720; "
+                "not \"%s\"\n",
+                command, SIDE_LEAST, SIDE_MOST, value);
+        return 0;
+    }
+    view->width = width;
+    view->height = height;
+    return 1;
+}
+
+static int scale_option(View *view, const char *command, const char *value)
+{
+    char *end;
+    double scale = strtod(value, &end);
+    if (end == value || *end || !(scale >= 0.25 && scale <= 8)) {
+        fprintf(stderr, "keel %s: --scale takes a number from 0.25 to 8; not \"%s\"\n", command,
+                value);
+        return 0;
+    }
+    view->scale = scale;
+    return 1;
+}
+
+int view_option(View *view, const char *command, int option, const char *value)
+{
+    switch (option) {
+    case 'H':
+        view->headless = 1;
+        return 1;
+    case 'S':
+        return size_option(view, command, value);
+    case 'X':
+        return scale_option(view, command, value);
+    default:
+        return -1;
+    }
+}
+
+#if KEEL_HAVE_SCREEN
+
+void view_open(View *view, const char *title, const Say *say)
+{
+    if (view->headless)
+        return;
+    WindowOptions options = {.title = title,
+                             .width = view->width ? view->width : WIDTH,
+                             .height = view->height ? view->height : HEIGHT,
+                             .scale = (float)view->scale};
+    Error err = {0};
+    if (screen_open(&options, &view->screen, &err) == KEEL_OK)
+        return;
+    char text[1100];
+    snprintf(text, sizeof text, "no window: %s; running without one, as --headless does", err.text);
+    say_line(say, KEEL_LOG_WARN, "screen", text);
+}
+
+void view_close(View *view)
+{
+    screen_close(view->screen);
+    view->screen = NULL;
+}
+
+int view_before(View *view, keel_host *host)
+{
+    return view->screen ? screen_pump(view->screen, host) : 0;
+}
+
+int view_after(View *view, keel_host *host, Error *err)
+{
+    return view->screen ? screen_draw(view->screen, host, err) : KEEL_OK;
+}
+
+int view_fd(const View *view)
+{
+    return view->screen ? screen_fd(view->screen) : -1;
+}
+
+#else
+
+void view_open(View *view, const char *title, const Say *say)
+{
+    (void)title;
+    if (!view->headless)
+        say_line(say, KEEL_LOG_INFO, "screen",
+                 "no window: this keel was built without one (KEEL_SCREEN=OFF)");
+}
+
+void view_close(View *view)
+{
+    (void)view;
+}
+
+int view_before(View *view, keel_host *host)
+{
+    (void)view, (void)host;
+    return 0;
+}
+
+int view_after(View *view, keel_host *host, Error *err)
+{
+    (void)view, (void)host, (void)err;
+    return KEEL_OK;
+}
+
+int view_fd(const View *view)
+{
+    (void)view;
+    return -1;
+}
+
+#endif

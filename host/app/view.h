@@ -1,0 +1,43 @@
+/* The window of `keel run` and `keel dev`: its options, and the screen if there is one. Main
+ * thread. */
+#ifndef APP_VIEW_H
+#define APP_VIEW_H
+
+#include <keel/host.h>
+
+#include "app/say.h"
+#include "base/err.h"
+
+typedef struct View {
+    int headless;
+    int width, height; /* 0: the default */
+    double scale;      /* 0: what the display says */
+    struct Screen *screen;
+} View;
+
+#define VIEW_OPTIONS                                                              \
+    {"headless", no_argument, NULL, 'H'}, {"size", required_argument, NULL, 'S'}, \
+    {                                                                             \
+        "scale", required_argument, NULL, 'X'                                     \
+    }
+#define VIEW_HELP                                                            \
+    "  --headless         no window\n"                                       \
+    "  --size WxH         size of the window in logical pixels (1280x720)\n" \
+    "  --scale N          the screen's pixels a logical pixel (as the display is)\n"
+
+/* 1: taken; 0: taken, after a sentence on stderr about its value; -1: none of the view's. */
+int view_option(View *view, const char *command, int option, const char *value);
+
+/* Opens the window, unless headless. Where none can be had a line says why, and all goes on
+ * without. */
+void view_open(View *view, const char *title, const Say *say);
+void view_close(View *view);
+
+/* Before and after each frame of the host. before: 1 once the window was closed. */
+int view_before(View *view, keel_host *host);
+int view_after(View *view, keel_host *host, Error *err);
+
+/* Readable when the window's events wait, or -1. */
+int view_fd(const View *view);
+
+#endif

@@ -1,0 +1,39 @@
+/* The screen: a window that shows what the host's slots drew, for programs that have one.
+ *
+ * It plays the draw list of the last frame that counted, of each slot in order, and a list of the
+ * host's own above them. A picture that didn't change isn't drawn again. The window and everything
+ * of OpenGL live as long as the screen. An error of the driver is an error of the host: functions
+ * return it. All [frame], on the thread that opened it. */
+#ifndef SCREEN_SCREEN_H
+#define SCREEN_SCREEN_H
+
+#include "host/host.h"
+#include "screen/window.h"
+#include "swap/draw.h"
+
+typedef struct Screen Screen;
+
+/* KEEL_EUNSUPPORTED: no display, or none with OpenGL 3.3. */
+int screen_open(const WindowOptions *options, Screen **ret_screen, Error *err);
+void screen_close(Screen *screen); /* NULL is fine */
+
+/* Takes the window's events; call it before each frame of the host. Tells the slots what there is
+ * to draw on. 1 once the user has closed the window. */
+int screen_pump(Screen *screen, Host *host);
+
+/* After each frame of the host: draws what changed. Nothing changed: costs a comparison a slot. */
+int screen_draw(Screen *screen, Host *host, Error *err);
+
+/* Who hears SDL's events, e.g. the input service. */
+void screen_on_event(Screen *screen, WindowHeard *heard, void *user);
+
+/* A list above all slots' pictures, or NULL. It stays the caller's and is read by screen_draw;
+ * another `serial` says that it changed. */
+void screen_overlay(Screen *screen, const DrawList *list, uint64_t serial);
+
+/* Readable when events of the window wait; -1: none is known. */
+int screen_fd(const Screen *screen);
+
+const Window *screen_window(const Screen *screen);
+
+#endif
