@@ -10,5 +10,6 @@
 #include "time.h"
 #include "task.h"
 #include "draw.h"
+#include "tweak.h"
 
 #endif

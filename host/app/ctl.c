@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/ctl.h"
 #include "app/status_view.h"
 #include "app/text.h"
 #include "control/client.h"
@@ -30,6 +31,10 @@ static const char help[] =
     "       --state now|before   with the state as it is (now), or as it was at the swap (before)\n"
     "  send SLOT TEXT            a message to the module, as an event\n"
     "  pause [on|off]            stand still, or go on\n"
+    "  frame-step [N]            run N frames (1) and stand still\n"
+    "  tweak [NAME[=VALUE]…]     what can be set while it runs, and set it; VALUE may be default\n"
+    "        --slot SLOT         of this slot only\n"
+    "        --write-back        store the values in the sources, as the new defaults\n"
     "  log [-n N] [--follow]     the newest N lines (20), and those to come\n"
     "  quit                      end the host\n"
     "\n"
@@ -42,18 +47,9 @@ static const char help[] =
     "\n"
     "exit status: 0 done, 1 the host said no, 2 no host there or wrong use\n";
 
-enum { DONE = 0, REFUSED = 1, TROUBLE = 2, LOG_LINES = 20, FOLLOW_NS = 200000000 };
+enum { LOG_LINES = 20, FOLLOW_NS = 200000000 };
 
-typedef struct Ctl {
-    const char *target; /* name or path; NULL: default */
-    const char *file, *state;
-    int json, retry, same, follow;
-    long lines;
-    double timeout;
-    Client *client;
-} Ctl;
-
-static int wrong(const char *format, const char *what)
+int ctl_wrong(const char *format, const char *what)
 {
     fputs("keel ctl: ", stderr);
     fprintf(stderr, format, what);
@@ -80,8 +76,7 @@ static int say_error(const Ctl *ctl, const Error *err)
     return answered ? REFUSED : TROUBLE;
 }
 
-/* Steals `args`. DONE with the result, or the exit status when the error was said. */
-static int ask(Ctl *ctl, const char *cmd, json_t *args, json_t **ret_result)
+int ctl_ask(Ctl *ctl, const char *cmd, json_t *args, json_t **ret_result)
 {
     Error err = {0};
     int code = 0;
@@ -94,7 +89,7 @@ static int ask(Ctl *ctl, const char *cmd, json_t *args, json_t **ret_result)
     return code ? say_error(ctl, &err) : DONE;
 }
 
-static void print_json(const json_t *value)
+void ctl_print_json(const json_t *value)
 {
     json_dumpf(value, stdout, JSON_COMPACT);
     putchar('\n');
@@ -106,12 +101,12 @@ static int ask_status(Ctl *ctl, int count, char **args)
 {
     json_t *result;
     if (count)
-        return wrong("status takes no argument, not \"%s\"", args[0]);
-    int status = ask(ctl, "status", NULL, &result);
+        return ctl_wrong("status takes no argument, not \"%s\"", args[0]);
+    int status = ctl_ask(ctl, "status", NULL, &result);
     if (status)
         return status;
     if (ctl->json)
-        print_json(result);
+        ctl_print_json(result);
     else
         status_view_print(stdout, result);
     json_decref(result);
@@ -141,11 +136,11 @@ static void print_swapped(const json_t *result)
 static int ask_and_tell(Ctl *ctl, const char *cmd, json_t *args)
 {
     json_t *result;
-    int status = ask(ctl, cmd, args, &result);
+    int status = ctl_ask(ctl, cmd, args, &result);
     if (status)
         return status;
     if (ctl->json)
-        print_json(result);
+        ctl_print_json(result);
     else
         print_swapped(result);
     json_decref(result);
@@ -155,7 +150,7 @@ static int ask_and_tell(Ctl *ctl, const char *cmd, json_t *args)
 static int ask_swap(Ctl *ctl, int count, char **args)
 {
     if (ctl->file && count > 1)
-        return wrong("--file is for one slot, and \"%s\" is a second", args[1]);
+        return ctl_wrong("--file is for one slot, and \"%s\" is a second", args[1]);
     json_t *request = json_object();
     if (count) {
         json_t *slots = json_array();
@@ -164,7 +159,7 @@ static int ask_swap(Ctl *ctl, int count, char **args)
             if (!name) {
                 json_decref(slots);
                 json_decref(request);
-                return wrong("the name of a slot is UTF-8, not \"%s\"", "?");
+                return ctl_wrong("the name of a slot is UTF-8, not \"%s\"", "?");
             }
             json_array_append_new(slots, name);
         }
@@ -192,9 +187,9 @@ static int ask_swap(Ctl *ctl, int count, char **args)
 static int ask_rollback(Ctl *ctl, int count, char **args)
 {
     if (count > 1)
-        return wrong("rollback takes one slot, and \"%s\" is a second", args[1]);
+        return ctl_wrong("rollback takes one slot, and \"%s\" is a second", args[1]);
     if (ctl->state && strcmp(ctl->state, "now") && strcmp(ctl->state, "before"))
-        return wrong("--state is now or before, not \"%s\"", ctl->state);
+        return ctl_wrong("--state is now or before, not \"%s\"", ctl->state);
     return ask_and_tell(
         ctl, "rollback",
         json_pack("{s:s*, s:s*}", "slot", count ? args[0] : NULL, "state", ctl->state));
@@ -204,11 +199,11 @@ static int ask_rollback(Ctl *ctl, int count, char **args)
 static int ask_silently(Ctl *ctl, const char *cmd, json_t *args)
 {
     json_t *result;
-    int status = ask(ctl, cmd, args, &result);
+    int status = ctl_ask(ctl, cmd, args, &result);
     if (status)
         return status;
     if (ctl->json)
-        print_json(result);
+        ctl_print_json(result);
     json_decref(result);
     return DONE;
 }
@@ -216,10 +211,11 @@ static int ask_silently(Ctl *ctl, const char *cmd, json_t *args)
 static int ask_send(Ctl *ctl, int count, char **args)
 {
     if (count != 2)
-        return wrong("send takes a slot and one text, as in \"%s\"", "keel ctl send life glider");
+        return ctl_wrong("send takes a slot and one text, as in \"%s\"",
+                         "keel ctl send life glider");
     json_t *request = json_pack("{s:s, s:s}", "slot", args[0], "text", args[1]);
     if (!request)
-        return wrong("%s: a slot's name and the text are UTF-8", "send");
+        return ctl_wrong("%s: a slot's name and the text are UTF-8", "send");
     return ask_silently(ctl, "send", request);
 }
 
@@ -227,13 +223,13 @@ static int ask_pause(Ctl *ctl, int count, char **args)
 {
     int on = !count || !strcmp(args[0], "on");
     if (count > 1 || (!on && strcmp(args[0], "off")))
-        return wrong("pause takes on or off, not \"%s\"", args[count - 1]);
+        return ctl_wrong("pause takes on or off, not \"%s\"", args[count - 1]);
     json_t *result;
-    int status = ask(ctl, "pause", json_pack("{s:b}", "on", on), &result);
+    int status = ctl_ask(ctl, "pause", json_pack("{s:b}", "on", on), &result);
     if (status)
         return status;
     if (ctl->json)
-        print_json(result);
+        ctl_print_json(result);
     else
         puts(on ? "paused" : "goes on");
     json_decref(result);
@@ -243,7 +239,7 @@ static int ask_pause(Ctl *ctl, int count, char **args)
 static int ask_quit(Ctl *ctl, int count, char **args)
 {
     if (count)
-        return wrong("quit takes no argument, not \"%s\"", args[0]);
+        return ctl_wrong("quit takes no argument, not \"%s\"", args[0]);
     return ask_silently(ctl, "quit", NULL);
 }
 
@@ -269,14 +265,14 @@ static void print_record(const json_t *record)
 static int fetch_log(Ctl *ctl, json_int_t *after, long lines)
 {
     json_t *result;
-    int status = ask(ctl, "log",
-                     json_pack("{s:I, s:I}", "after", *after, "count", (json_int_t)lines), &result);
+    int status = ctl_ask(
+        ctl, "log", json_pack("{s:I, s:I}", "after", *after, "count", (json_int_t)lines), &result);
     if (status)
         return status;
     size_t i;
     json_t *record;
     if (ctl->json && !ctl->follow)
-        print_json(result);
+        ctl_print_json(result);
     else
         json_array_foreach(json_object_get(result, "records"), i, record)
         {
@@ -284,7 +280,7 @@ static int fetch_log(Ctl *ctl, json_int_t *after, long lines)
             if (seq > *after)
                 *after = seq;
             if (ctl->json)
-                print_json(record);
+                ctl_print_json(record);
             else
                 print_record(record);
         }
@@ -295,7 +291,7 @@ static int fetch_log(Ctl *ctl, json_int_t *after, long lines)
 static int ask_log(Ctl *ctl, int count, char **args)
 {
     if (count)
-        return wrong("log takes no argument, not \"%s\"", args[0]);
+        return ctl_wrong("log takes no argument, not \"%s\"", args[0]);
     json_int_t after = 0;
     int status = fetch_log(ctl, &after, ctl->lines);
     while (!status && ctl->follow) {
@@ -311,8 +307,8 @@ static const struct {
     const char *name;
     int (*run)(Ctl *ctl, int count, char **args);
 } commands[] = {{"status", ask_status}, {"swap", ask_swap},   {"rollback", ask_rollback},
-                {"send", ask_send},     {"pause", ask_pause}, {"log", ask_log},
-                {"quit", ask_quit}};
+                {"send", ask_send},     {"pause", ask_pause}, {"frame-step", ctl_frame_step},
+                {"tweak", ctl_tweak},   {"log", ask_log},     {"quit", ask_quit}};
 
 static int number(const char *text, double least, double most, double *ret)
 {
@@ -333,6 +329,7 @@ static int parse(int argc, char **argv, Ctl *ctl)
         {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
         {"file", required_argument, NULL, 'f'},    {"retry", no_argument, NULL, 'r'},
         {"same", no_argument, NULL, 's'},          {"state", required_argument, NULL, 'b'},
+        {"slot", required_argument, NULL, 'l'},    {"write-back", no_argument, NULL, 'w'},
         {"follow", no_argument, NULL, 'F'},        {"lines", required_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     static char path[PATH_MAX];
@@ -350,11 +347,11 @@ static int parse(int argc, char **argv, Ctl *ctl)
             break;
         case 't':
             if (number(optarg, 0.001, 86400, &ctl->timeout))
-                return wrong("--timeout takes seconds, 0.001 to 86400, not \"%s\"", optarg);
+                return ctl_wrong("--timeout takes seconds, 0.001 to 86400, not \"%s\"", optarg);
             break;
         case 'n':
             if (number(optarg, 1, 1024, &value))
-                return wrong("-n takes a number of lines, 1 to 1024, not \"%s\"", optarg);
+                return ctl_wrong("-n takes a number of lines, 1 to 1024, not \"%s\"", optarg);
             ctl->lines = (long)value;
             break;
         case 'f':
@@ -365,6 +362,12 @@ static int parse(int argc, char **argv, Ctl *ctl)
             break;
         case 'j':
             ctl->json = 1;
+            break;
+        case 'l':
+            ctl->slot = optarg;
+            break;
+        case 'w':
+            ctl->write_back = 1;
             break;
         case 'r':
             ctl->retry = 1;
@@ -379,9 +382,9 @@ static int parse(int argc, char **argv, Ctl *ctl)
             fputs(help, stdout);
             return DONE;
         case ':':
-            return wrong("%s needs a value", argv[optind - 1]);
+            return ctl_wrong("%s needs a value", argv[optind - 1]);
         default:
-            return wrong("there is no option %s", argv[optind - 1]);
+            return ctl_wrong("there is no option %s", argv[optind - 1]);
         }
     }
     return -1;
@@ -394,17 +397,20 @@ int app_ctl(int argc, char **argv)
     if (status >= 0)
         return status;
     if (optind == argc)
-        return wrong("%s: status, swap, rollback, pause, log or quit", "what shall I ask");
+        return ctl_wrong("%s: status, swap, rollback, pause, tweak, log or quit",
+                         "what shall I ask");
     const char *name = argv[optind++];
     size_t i = 0, count = sizeof commands / sizeof *commands;
     while (i < count && strcmp(name, commands[i].name))
         i++;
     if (i == count)
-        return wrong("there is no command \"%s\"", name);
+        return ctl_wrong("there is no command \"%s\"", name);
     if ((ctl.file || ctl.retry || ctl.same) && strcmp(name, "swap"))
-        return wrong("--file, --retry and --same belong to swap, not to %s", name);
+        return ctl_wrong("--file, --retry and --same belong to swap, not to %s", name);
     if (ctl.state && strcmp(name, "rollback"))
-        return wrong("--state belongs to rollback, not to %s", name);
+        return ctl_wrong("--state belongs to rollback, not to %s", name);
+    if ((ctl.slot || ctl.write_back) && strcmp(name, "tweak"))
+        return ctl_wrong("--slot and --write-back belong to tweak, not to %s", name);
     status = commands[i].run(&ctl, argc - optind, argv + optind);
     client_close(ctl.client);
     return status;

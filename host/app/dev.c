@@ -10,6 +10,7 @@
 #include "app/commands.h"
 #include "app/dev.h"
 #include "app/text.h"
+#include "host/host.h"
 
 static const char help[] =
     "usage: keel dev FOLDER|FILE.c [--build 'COMMAND'] [OPTIONS]\n"
@@ -153,6 +154,8 @@ int app_dev(int argc, char **argv)
     shared.stop_fd = eventfd(0, EFD_CLOEXEC);
     session_signals();
     status = session_open(&session, argv[optind]);
+    if (!status) /* tweaks are found by it */
+        snprintf(session.host->sources, sizeof session.host->sources, "%s", shared.plan.folder);
     if (!status && shared.stop_fd >= 0)
         status = go(&shared);
     session_close(&session);

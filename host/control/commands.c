@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/commands.h"
 #include "control/limits.h"
 #include "control/message.h"
 #include "control/server.h"
@@ -123,8 +124,7 @@ static void swap_over(Group *group, const Error *err, void *user)
     request_reply(request, json_pack("{s:o}", "slots", slots));
 }
 
-/* The slot that a request names, or the only one. Fails the request otherwise. */
-static Slot *named(Host *host, Request *request, const char *name)
+Slot *control_named(Host *host, Request *request, const char *name)
 {
     Slot *slot = host_find_slot(host, name);
     if (slot)
@@ -162,13 +162,13 @@ static void run_swap(Request *request, void *user)
         return;
     }
     if (!count) {
-        if (!(slots[0] = named(host, request, NULL)))
+        if (!(slots[0] = control_named(host, request, NULL)))
             return;
         count = 1;
     } else {
         for (size_t i = 0; i < count; i++) {
             const char *name = json_string_value(json_array_get(list, i));
-            if (!(slots[i] = named(host, request, name ? name : "?")))
+            if (!(slots[i] = control_named(host, request, name ? name : "?")))
                 return;
         }
     }
@@ -208,7 +208,7 @@ static void run_rollback(Request *request, void *user)
         request_fail(request, KEEL_EINVAL, "state is \"now\" or \"before\", not \"%.40s\"", state);
         return;
     }
-    Slot *slot = named(host, request, json_string_value(json_object_get(args, "slot")));
+    Slot *slot = control_named(host, request, json_string_value(json_object_get(args, "slot")));
     if (!slot)
         return;
     Error err = {0};
@@ -237,7 +237,7 @@ static void run_send(Request *request, void *user)
         request_fail(request, KEEL_EINVAL, "send takes text, a string, and may have tag, a number");
         return;
     }
-    Slot *slot = named(host, request, json_string_value(json_object_get(args, "slot")));
+    Slot *slot = control_named(host, request, json_string_value(json_object_get(args, "slot")));
     if (!slot)
         return;
     if (keel_slot_send(slot, (uint64_t)json_integer_value(tag), json_string_value(text),
@@ -245,15 +245,6 @@ static void run_send(Request *request, void *user)
         request_fail(request, KEEL_ENOMEM, "no memory for a message");
     else
         request_reply(request, json_object());
-}
-
-static void run_pause(Request *request, void *user)
-{
-    Host *host = user;
-    const json_t *on = json_object_get(request_args(request), "on");
-    uint32_t paused = json_is_boolean(on) ? (uint32_t)json_is_true(on) : 1;
-    keel_host_pause(host, paused);
-    request_reply(request, json_pack("{s:b}", "paused", (int)paused));
 }
 
 static json_t *record_json(const LogRecord *record)
@@ -303,7 +294,9 @@ static const Command commands[] = {
     {"swap", "look at the files now and swap: {slots: [names], file, retry, same}", run_swap},
     {"rollback", "back to the generation before: {slot, state: now|before}", run_rollback},
     {"send", "a message to the module: {slot, text, tag}", run_send},
-    {"pause", "stand still or go on: {on: true|false}", run_pause},
+    {"pause", "stand still or go on: {on: true|false}", control_pause},
+    {"frame-step", "while paused, run frames and stand still again: {frames}", control_step},
+    {"tweak", "what can be set, or set one: {slot, set, value}", control_tweak},
     {"log", "the last records: {count, after}", run_log},
     {"quit", "end the host", run_quit},
     {NULL, NULL, NULL}};

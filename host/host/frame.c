@@ -265,16 +265,21 @@ void keel_host_idle(keel_host *host, int64_t until_ns)
     }
 }
 
-int keel_host_frame_at(keel_host *host, int64_t time_ns)
+int keel_host_frame_at(keel_host *host, int64_t real_ns)
 {
     static _Thread_local Outcome outcomes[HOST_SLOTS];
     int slots = atomic_load(&host->slot_count);
+    int64_t time_ns = host_stands(host) ? host->module_ns : host_module_time(host, real_ns);
     for (int i = 0; i < slots; i++)
         host->slots[i]->effects.now_ns = time_ns;
     boundary_run(&host->boundary);
     take_strays(host);
-    if (atomic_load_explicit(&host->paused, memory_order_relaxed))
+    if (host_stands(host)) {
+        host->stood = 1;
         return 0;
+    }
+    slots = atomic_load(&host->slot_count);
+    time_ns = host_module_time(host, real_ns); /* the boundary may have moved it */
     int ran = 0;
     for (int i = 0; i < slots; i++)
         collect(host, host->slots[i], time_ns);
@@ -287,5 +292,6 @@ int keel_host_frame_at(keel_host *host, int64_t time_ns)
             decide_group(host, host->slots[i]->probation.group, outcomes, slots);
     finish_slots(host, outcomes, slots);
     host->frames++;
+    host_ran(host, time_ns);
     return ran;
 }

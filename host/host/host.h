@@ -60,6 +60,17 @@ struct keel_host {
     uint64_t frames;   /* [frame] */
     int64_t opened_ns;
 
+    /* Modules' time stands still while they do. [frame] */
+    int64_t shift_ns;  /* what the modules' clock is behind the frames' */
+    int64_t module_ns; /* the modules' time of the last frame; 0: none ran */
+    int64_t frame_ns;  /* from the frame before to that one */
+    int stood;         /* the last frame didn't run */
+    uint32_t steps;    /* frames to run though paused */
+    LoopFunction *stepped;
+    void *stepped_user;
+
+    char sources[1024]; /* where the modules' sources are, "" where unknown; set before frames */
+
     Host *next_listener; /* of those with a log, under their lock */
 
     void *control; /* the control room's, closed by control_close */
@@ -101,6 +112,17 @@ int host_watch_begin(Host *host, Error *err);
  * `done` comes on the engine thread, with group NULL for the first kind. [engine] */
 int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, void *user,
                         Error *err);
+
+/* Stands still, after `frames` more frames; then calls done(user), also when somebody lets it go on
+ * before. [frame] */
+void host_step(Host *host, uint32_t frames, LoopFunction *done, void *user);
+
+int host_stands(const Host *host);
+/* A frame at `module_ns` ran. */
+void host_ran(Host *host, int64_t module_ns);
+
+/* The modules' time of a frame at `time_ns`: it goes on where it stood still. [frame] */
+int64_t host_module_time(Host *host, int64_t time_ns);
 
 /* The status as of now. [frame] */
 void host_fill_status(Slot *slot, struct keel_slot_status *ret);

@@ -17,10 +17,11 @@ static const struct {
     {KEEL_TIME_1, &service_time_1},
     {KEEL_TASK_1, &service_task_1},
     {KEEL_DRAW_1, &service_draw_1},
+    {KEEL_TWEAK_1, &service_tweak_1},
 };
 enum { SERVICES = sizeof services / sizeof *services };
 
-static const char *const ids[] = {KEEL_STATE_1, KEEL_LOG_1, KEEL_TIME_1, KEEL_TASK_1, KEEL_DRAW_1, NULL};
+static const char *const ids[] = {KEEL_STATE_1, KEEL_LOG_1, KEEL_TIME_1, KEEL_TASK_1, KEEL_DRAW_1, KEEL_TWEAK_1, NULL};
 
 const char *const *services_ids(void)
 {

@@ -2,10 +2,13 @@
  * gets its own run of pages. Before each object stands its ObjectHead. Same calls, same addresses.
  * All records are in the arena; it keeps nothing elsewhere, so a call may be left by a longjmp and
  * is undone with the frame. [frame] */
+#include <stdlib.h>
 #include <string.h>
 
 #include "fault/guard.h"
 #include "state/internal.h"
+
+enum { KEPT_MAX = 1 << 20 };
 
 /* Slot sizes: 32, 48 … 128, then four a doubling up to SMALL_MAX, so that at most a quarter is
  * unused. */
@@ -371,12 +374,35 @@ int state_contains(const State *state, const void *address)
     return (uintptr_t)address - (uintptr_t)state->base < state->max_bytes;
 }
 
+void *state_kept(const State *state, uint64_t bytes)
+{
+    uint64_t room;
+    void *block = (void *)(uintptr_t)arena_head(state)->kept;
+    const ObjectHead *head =
+        block && state_contains(state, block) ? heap_find(state, block, &room) : NULL;
+    return head && head->type == TYPE_OPAQUE && head->count >= bytes ? block : NULL;
+}
+
+void state_keep(State *state, void *block)
+{
+    arena_head(state)->kept = (uintptr_t)block;
+}
+
 void state_reset(State *state)
 {
+    void *kept = state_kept(state, 1), *copy = NULL;
+    uint64_t kept_bytes = kept ? state_count(state, kept) : 0;
+    if (kept_bytes && kept_bytes <= KEPT_MAX && (copy = malloc(kept_bytes)) != NULL)
+        memcpy(copy, kept, kept_bytes);
     uint32_t top = arena_head(state)->top, high = state->live_high;
     if (top > state->data_pages)
         top = state->data_pages;
     memset(page_info(state, 0), 0, (uint64_t)top * sizeof(PageInfo));
     pages_init(state);
     arena_head(state)->high = high;
+    if (copy && (kept = state_alloc_block(state, kept_bytes, HEAD_BYTES)) != NULL) {
+        memcpy(kept, copy, kept_bytes);
+        state_keep(state, kept);
+    }
+    free(copy);
 }

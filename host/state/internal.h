@@ -71,6 +71,7 @@ typedef struct ArenaHead {
     uint32_t partial[HEAP_CLASSES]; /* slabs with room */
     uint64_t bin_mask[HEAP_BINS / 64];
     uint32_t bins[HEAP_BINS]; /* free runs by size */
+    uint64_t kept;            /* address of the host's own block, or 0 */
 } ArenaHead;
 _Static_assert(sizeof(ArenaHead) <= PAGE_BYTES, "the head is one page");
 

@@ -67,6 +67,11 @@ typedef struct StateObject {
 typedef int StateVisit(const StateObject *object, void *user); /* nonzero ends the walk and is returned */
 int state_each(State *state, StateVisit *visit, void *user);
 
+/* The host's own block beside the module's objects (an opaque one): found again after every swap, undone
+ * with the frame, carried over by state_reset. NULL: there is none of at least `bytes`. */
+void *state_kept(const State *state, uint64_t bytes);
+void state_keep(State *state, void *block);
+
 /* Empties the arena: no objects, no root; what restore hooks start from. Undone like all else. */
 void state_reset(State *state);
 

@@ -66,6 +66,7 @@ void slot_done(Slot *slot)
     effects_done(&slot->effects);
     draw_done(&slot->draw);
     inputs_done(&slot->inputs);
+    tweaks_done(&slot->tweaks);
     breaker_done(&slot->breaker);
     pthread_mutex_destroy(&slot->last_lock);
     image_unref(slot->history);
@@ -259,8 +260,10 @@ static void call_frame(void *user)
 {
     Slot *slot = user;
     const struct keel_module *table = slot->running->table;
-    if (table->event)
-        for (const Input *input = slot->inputs.taken; input; input = input->next)
+    for (const Input *input = slot->inputs.taken; input; input = input->next)
+        if (input->event.kind == TWEAK_EVENT)
+            tweaks_apply(&slot->tweaks, slot->state, &input->event);
+        else if (table->event)
             table->event(&slot->context, &input->event);
     if (table->frame)
         table->frame(&slot->context, &slot->frame);

@@ -16,6 +16,7 @@
 #include "swap/draw.h"
 #include "swap/effects.h"
 #include "swap/inputs.h"
+#include "swap/tweaks.h"
 
 typedef struct Group Group;
 typedef struct keel_slot Slot;
@@ -68,6 +69,7 @@ struct keel_slot {
     Inputs inputs;
     Effects effects;
     Draw draw;
+    Tweaks tweaks;
     uint64_t random[4], random_before[4];
     struct keel_frame frame; /* the running or last one */
     int64_t wall_ns;

@@ -195,6 +195,17 @@ IS(KEEL_ALIGN_RIGHT, 2)
 IS(KEEL_IMAGE_NEAREST, 1)
 #endif
 
+#ifdef KEEL_TWEAK_1 /* not in 1.0 as first released */
+AT(keel_tweak_1, size, 0)
+AT(keel_tweak_1, reserved, 4)
+AT(keel_tweak_1, value, 8)
+SIZE(keel_tweak_1, 16)
+IS(KEEL_TWEAK_REAL, 0)
+IS(KEEL_TWEAK_INT, 1)
+IS(KEEL_TWEAK_SWITCH, 2)
+IS(KEEL_TWEAK_COLOR, 3)
+#endif
+
 AT(keel_heap, size, 0)
 AT(keel_heap, reserved, 4)
 AT(keel_heap, arena_first, 8)
