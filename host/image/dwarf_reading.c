@@ -2,7 +2,7 @@
 #include "image/anatomy_read.h"
 #include "image/reading.h"
 
-static const ReadingRow ROWS[] = {{READING_ANATOMY, anatomy_read}};
+static const ReadingRow ROWS[] = {{READING_ANATOMY, anatomy_read}, {READING_SCHEMA, schema_read}};
 
 int reading_make(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
                  Error *err)

@@ -148,19 +148,20 @@ static uint32_t decorate(Reader *r, const char *before, uint32_t inner, const ch
     return text(r, line);
 }
 
+/* libdw takes short forms for signed, and offsets of 128 and more would be negative. */
 static int constant(Dwarf_Attribute *a, uint64_t *ret)
 {
+    unsigned form = dwarf_whatform(a);
+    int is_signed = form == DW_FORM_sdata || form == DW_FORM_implicit_const;
     Dwarf_Sword number;
     Dwarf_Word word;
-    if (!dwarf_formsdata(a, &number)) {
+    if (is_signed && !dwarf_formsdata(a, &number))
         *ret = (uint64_t)number;
-        return 0;
-    }
-    if (!dwarf_formudata(a, &word)) {
+    else if (!dwarf_formudata(a, &word))
         *ret = word;
-        return 0;
-    }
-    return -1;
+    else
+        return -1;
+    return 0;
 }
 
 static TypeInfo array_type(Reader *r, Die *d)

@@ -28,10 +28,15 @@ static int check_anatomy(const ReadingPart *part, Reading *reading, Error *err)
     return anatomy_check(part->data, part->bytes, &reading->anatomy, err);
 }
 
+static int check_schema(const ReadingPart *part, Reading *reading, Error *err)
+{
+    return schema_check(part->data, part->bytes, &reading->schema, err);
+}
+
 static const struct {
     uint32_t tag;
     int (*check)(const ReadingPart *part, Reading *reading, Error *err);
-} CHECKS[] = {{READING_ANATOMY, check_anatomy}};
+} CHECKS[] = {{READING_ANATOMY, check_anatomy}, {READING_SCHEMA, check_schema}};
 
 static size_t round_up(size_t bytes)
 {
@@ -190,4 +195,9 @@ const ReadingPart *reading_part(const Reading *reading, uint32_t tag, const char
 const Anatomy *reading_anatomy(const Reading *reading, const char **ret_why)
 {
     return reading_part(reading, READING_ANATOMY, ret_why) ? &reading->anatomy : NULL;
+}
+
+const Schema *reading_schema(const Reading *reading, const char **ret_why)
+{
+    return reading_part(reading, READING_SCHEMA, ret_why) ? &reading->schema : NULL;
 }

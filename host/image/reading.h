@@ -12,9 +12,11 @@
 
 #include "base/err.h"
 #include "image/anatomy.h"
+#include "image/schema.h"
 
 enum {
     READING_ANATOMY = 1, /* image/anatomy.h */
+    READING_SCHEMA = 2,  /* image/schema.h */
     READING_PARTS = 8,   /* the most that one has */
     READING_WHY_BYTES = 256
 };
@@ -37,6 +39,7 @@ typedef struct Reading {
     uint32_t count;
     ReadingPart parts[READING_PARTS]; /* by tag */
     Anatomy anatomy;                  /* all 0 when that part is missing */
+    Schema schema;                    /* the same */
     void *mapping;                    /* of reading_open */
     size_t mapped;
 } Reading;
@@ -69,7 +72,8 @@ void reading_free(Reading *reading);
 /* The part, or NULL: then `*ret_why`, unless NULL, is a sentence. `reading` may be NULL. */
 const ReadingPart *reading_part(const Reading *reading, uint32_t tag, const char **ret_why);
 
-/* The anatomy, or NULL as above. */
+/* The anatomy, the schema, or NULL as above. */
 const Anatomy *reading_anatomy(const Reading *reading, const char **ret_why);
+const Schema *reading_schema(const Reading *reading, const char **ret_why);
 
 #endif

@@ -1,0 +1,163 @@
+/* An image's schema, read whole. Owns the libdw handle and the reader for the call; one thread. */
+#include "image/dwarf_schema.h"
+
+#include <gelf.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STRINGS_MOST = 64 << 20, TEXT_MOST = 1000 };
+
+void schema_fail(SchemaReader *r, int code)
+{
+    r->failed = r->failed ? r->failed : code;
+}
+
+static size_t place_of(const SchemaMap *map, uint64_t key)
+{
+    size_t at = key * 0x9e3779b97f4a7c15u >> 20 & (map->room - 1);
+    while (map->slots[at].key && map->slots[at].key != key)
+        at = (at + 1) & (map->room - 1);
+    return at;
+}
+
+int schema_map_get(const SchemaMap *map, uint64_t key, uint32_t *ret)
+{
+    if (!map->room || !key)
+        return 0;
+    size_t at = place_of(map, key);
+    if (!map->slots[at].key)
+        return 0;
+    *ret = map->slots[at].value;
+    return 1;
+}
+
+int schema_map_put(SchemaMap *map, uint64_t key, uint32_t value)
+{
+    if ((map->used + 1) * 2 > map->room) {
+        SchemaMap more = {.room = map->room ? map->room * 2 : 1024};
+        more.slots = calloc(more.room, sizeof *more.slots);
+        if (!more.slots)
+            return KEEL_ENOMEM;
+        for (size_t i = 0; i < map->room; i++)
+            if (map->slots[i].key)
+                more.slots[place_of(&more, map->slots[i].key)] = map->slots[i];
+        more.used = map->used;
+        free(map->slots);
+        *map = more;
+    }
+    size_t at = place_of(map, key);
+    map->used += !map->slots[at].key;
+    map->slots[at].key = key;
+    map->slots[at].value = value;
+    return KEEL_OK;
+}
+
+void schema_map_done(SchemaMap *map)
+{
+    free(map->slots);
+    *map = (SchemaMap){0};
+}
+
+uint32_t schema_intern(SchemaReader *r, const char *text)
+{
+    char line[TEXT_MOST + 1];
+    uint32_t at;
+    size_t n = text ? strnlen(text, TEXT_MOST) : 0;
+    if (!n)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        line[i] = (unsigned char)text[i] < ' ' || text[i] == 127 ? '?' : text[i];
+    line[n] = 0;
+    uint64_t key = hash_bytes(line, n).low | 1;
+    if (schema_map_get(&r->texts, key, &at) && !strcmp(r->out.strings.data + at, line))
+        return at;
+    at = (uint32_t)r->out.strings.bytes;
+    if (at + n > STRINGS_MOST) {
+        schema_fail(r, KEEL_ELIMIT);
+        return 0;
+    }
+    if (buf_add(&r->out.strings, line, n + 1) || schema_map_put(&r->texts, key, at)) {
+        schema_fail(r, KEEL_ENOMEM);
+        return 0;
+    }
+    return at;
+}
+
+static int begin(SchemaReader *r)
+{
+    SchemaType none = {.kind = SCHEMA_VOID};
+    SchemaName name = {.unit = SCHEMA_ANY_UNIT};
+    int rc = buf_add(&r->out.strings, "", 1);
+    none.name = schema_intern(r, "void");
+    name.text = none.name;
+    rc = rc ? rc : buf_add(&r->out.types, &none, sizeof none);
+    return rc ? rc : buf_add(&r->out.names, &name, sizeof name);
+}
+
+static int has_debug(Elf *elf, int *ret_compressed)
+{
+    int found = 0;
+    size_t names;
+    GElf_Shdr h;
+    if (elf_getshdrstrndx(elf, &names))
+        return 0;
+    for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));) {
+        const char *name = gelf_getshdr(scn, &h) ? elf_strptr(elf, names, h.sh_name) : NULL;
+        if (!name || (strncmp(name, ".debug_", 7) && strncmp(name, ".zdebug_", 8)))
+            continue;
+        *ret_compressed |= name[1] == 'z' || h.sh_flags & SHF_COMPRESSED;
+        if (!strcmp(name, ".debug_info") || !strcmp(name, ".zdebug_info"))
+            found = h.sh_type != SHT_NOBITS;
+    }
+    return found;
+}
+
+static void read_all(SchemaReader *r, const void *data, size_t bytes)
+{
+    Elf *elf =
+        elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)(uintptr_t)data, bytes);
+    void *copy = NULL;
+    int compressed = 0, found = elf && elf_kind(elf) == ELF_K_ELF && has_debug(elf, &compressed);
+    if (found && compressed) { /* libelf unpacks in place, which the file's bytes don't allow */
+        elf_end(elf);
+        copy = malloc(bytes);
+        elf = copy ? elf_memory(memcpy(copy, data, bytes), bytes) : NULL;
+        found = elf != NULL;
+    }
+    if (found) {
+        r->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
+        r->out.flags |= r->dwarf ? SCHEMA_HAS_DEBUG : SCHEMA_BROKEN;
+        if (r->dwarf)
+            schema_units(r);
+        if (!r->failed)
+            schema_finish(r);
+        if (!r->failed)
+            schema_elf(r, elf);
+        dwarf_end(r->dwarf);
+    }
+    if (elf)
+        elf_end(elf);
+    free(copy);
+}
+
+int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                Error *err)
+{
+    SchemaReader r = {0};
+    int rc = begin(&r);
+    if (!rc && !r.failed)
+        read_all(&r, data, bytes);
+    rc = rc ? rc : r.failed;
+    if (rc == KEEL_EIMAGE)
+        err_set(err, rc, "its debug information is damaged: build it again");
+    else if (rc)
+        err_set(err, rc, "its debug information has more types than can be kept");
+    else
+        rc = schema_pack(&r.out, ret, room, ret_bytes, err);
+    schema_maker_done(&r.out);
+    schema_map_done(&r.types);
+    schema_map_done(&r.texts);
+    schema_map_done(&r.scope_of);
+    buf_done(&r.pending);
+    return rc;
+}

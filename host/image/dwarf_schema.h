@@ -1,0 +1,61 @@
+/* Inside image/: how a schema is read from debug information. Bytes of unknown origin, meant for a
+ * process under limits; one thread. Not part of libkeel-core. */
+#ifndef IMAGE_DWARF_SCHEMA_H
+#define IMAGE_DWARF_SCHEMA_H
+
+#include <elfutils/libdw.h>
+
+#include "image/dwarf_read.h"
+#include "image/schema.h"
+
+/* Numbers by key; key 0 is none. */
+typedef struct SchemaMap {
+    struct SchemaMapSlot {
+        uint64_t key;
+        uint32_t value;
+    } * slots;
+    size_t room, used;
+} SchemaMap;
+
+typedef struct SchemaReader {
+    Dwarf *dwarf;
+    SchemaMaker out;
+    SchemaMap types; /* by offset of the DIE: index */
+    SchemaMap texts; /* by hash: offset in strings */
+    SchemaMap scope_of;
+    Buf pending; /* pointers whose target is not read yet */
+    int depth, steps;
+    int failed; /* KEEL_E… */
+    /* Of the unit being read: */
+    uint32_t unit;
+    int is_cxx;
+} SchemaReader;
+
+void schema_fail(SchemaReader *r, int code);
+uint32_t schema_intern(SchemaReader *r, const char *text);
+int schema_map_get(const SchemaMap *map, uint64_t key, uint32_t *ret);
+/* KEEL_ENOMEM; takes the place of what is there. */
+int schema_map_put(SchemaMap *map, uint64_t key, uint32_t value);
+void schema_map_done(SchemaMap *map);
+
+/* dwarf_schema_types.c */
+uint32_t schema_type(SchemaReader *r, Dwarf_Die *die);
+/* What DW_AT_type of `d` means; 0: void. */
+uint32_t schema_type_of(SchemaReader *r, Die *d);
+void schema_type_name(SchemaReader *r, const char *text, uint32_t type);
+/* Reads what pointers point to. */
+void schema_types_pending(SchemaReader *r);
+
+/* dwarf_schema_finish.c: names, hashes, one of each. */
+void schema_finish(SchemaReader *r);
+
+/* dwarf_schema_units.c */
+void schema_units(SchemaReader *r);
+
+/* dwarf_schema_elf.c: places, initialisers, symbols, renames; `elf` of the running image. */
+void schema_elf(SchemaReader *r, Elf *elf);
+
+#define SCHEMA_LIST(buf, T) ((T *)(void *)(buf).data)
+#define SCHEMA_COUNT(buf, T) ((buf).bytes / sizeof(T))
+
+#endif
