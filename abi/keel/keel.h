@@ -11,5 +11,6 @@
 #include "task.h"
 #include "draw.h"
 #include "tweak.h"
+#include "input.h"
 
 #endif

@@ -30,6 +30,9 @@ static const char help[] =
     "  rollback [SLOT]           back to the generation before\n"
     "       --state now|before   with the state as it is (now), or as it was at the swap (before)\n"
     "  send SLOT TEXT            a message to the module, as an event\n"
+    "  input STEP…               what somebody would do by hand, to all slots or --slot NAME:\n"
+    "                            'move 10 20' down up 'click 10 20' 'wheel 0 -1' 'key ctrl+c'\n"
+    "                            'text hello' 'resize 800 600' frame 'frame 10' …\n"
     "  pause [on|off]            stand still, or go on\n"
     "  frame-step [N]            run N frames (1) and stand still\n"
     "  tweak [NAME[=VALUE]…]     what can be set while it runs, and set it; VALUE may be default\n"
@@ -219,6 +222,20 @@ static int ask_send(Ctl *ctl, int count, char **args)
     return ask_silently(ctl, "send", request);
 }
 
+static int ask_input(Ctl *ctl, int count, char **args)
+{
+    if (!count)
+        return ctl_wrong("%s: which steps? For example: keel ctl input 'move 10 20' down up",
+                         "input");
+    json_t *steps = json_array();
+    for (int i = 0; i < count; i++)
+        if (json_array_append_new(steps, json_string(args[i]))) {
+            json_decref(steps);
+            return ctl_wrong("%s: steps are UTF-8", "input");
+        }
+    return ask_silently(ctl, "input", json_pack("{s:o, s:s*}", "steps", steps, "slot", ctl->slot));
+}
+
 static int ask_pause(Ctl *ctl, int count, char **args)
 {
     int on = !count || !strcmp(args[0], "on");
@@ -306,9 +323,16 @@ static int ask_log(Ctl *ctl, int count, char **args)
 static const struct {
     const char *name;
     int (*run)(Ctl *ctl, int count, char **args);
-} commands[] = {{"status", ask_status}, {"swap", ask_swap},   {"rollback", ask_rollback},
-                {"send", ask_send},     {"pause", ask_pause}, {"frame-step", ctl_frame_step},
-                {"tweak", ctl_tweak},   {"log", ask_log},     {"quit", ask_quit}};
+} commands[] = {{"status", ask_status},
+                {"swap", ask_swap},
+                {"rollback", ask_rollback},
+                {"send", ask_send},
+                {"input", ask_input},
+                {"pause", ask_pause},
+                {"frame-step", ctl_frame_step},
+                {"tweak", ctl_tweak},
+                {"log", ask_log},
+                {"quit", ask_quit}};
 
 static int number(const char *text, double least, double most, double *ret)
 {
@@ -397,7 +421,7 @@ int app_ctl(int argc, char **argv)
     if (status >= 0)
         return status;
     if (optind == argc)
-        return ctl_wrong("%s: status, swap, rollback, pause, tweak, log or quit",
+        return ctl_wrong("%s: status, swap, rollback, send, input, pause, tweak, log or quit",
                          "what shall I ask");
     const char *name = argv[optind++];
     size_t i = 0, count = sizeof commands / sizeof *commands;
@@ -409,8 +433,10 @@ int app_ctl(int argc, char **argv)
         return ctl_wrong("--file, --retry and --same belong to swap, not to %s", name);
     if (ctl.state && strcmp(name, "rollback"))
         return ctl_wrong("--state belongs to rollback, not to %s", name);
-    if ((ctl.slot || ctl.write_back) && strcmp(name, "tweak"))
-        return ctl_wrong("--slot and --write-back belong to tweak, not to %s", name);
+    if (ctl.write_back && strcmp(name, "tweak"))
+        return ctl_wrong("--write-back belongs to tweak, not to %s", name);
+    if (ctl.slot && strcmp(name, "tweak") && strcmp(name, "input"))
+        return ctl_wrong("--slot belongs to tweak and input, not to %s", name);
     status = commands[i].run(&ctl, argc - optind, argv + optind);
     client_close(ctl.client);
     return status;

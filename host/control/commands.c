@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/commands.h"
+#include "control/input_words.h"
 #include "control/limits.h"
 #include "control/message.h"
 #include "control/server.h"
@@ -247,6 +248,51 @@ static void run_send(Request *request, void *user)
         request_reply(request, json_object());
 }
 
+static void input_reply(void *user)
+{
+    request_reply(user, json_object());
+}
+
+typedef struct InputAnswer {
+    Host *host;
+    Request *request;
+} InputAnswer;
+
+static void input_given(void *user)
+{
+    InputAnswer *answer = user;
+    loop_post(answer->host->loop, input_reply, answer->request);
+    free(answer);
+}
+
+static void run_input(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *args = request_args(request);
+    const char *name = json_string_value(json_object_get(args, "slot"));
+    Slot *slot = name ? control_named(host, request, name) : NULL;
+    if (name && !slot)
+        return;
+    Error err = {0};
+    HostInputStep *steps;
+    uint32_t count;
+    if (input_words_read(json_object_get(args, "steps"), slot, &steps, &count, &err)) {
+        request_fail(request, err.code, "%s", err.text);
+        return;
+    }
+    InputAnswer *answer = malloc(sizeof *answer);
+    if (!answer) {
+        host_input_steps_free(steps, count);
+        request_fail(request, KEEL_ENOMEM, "no memory for the inputs");
+        return;
+    }
+    *answer = (InputAnswer){host, request};
+    if (host_input_script(host, steps, count, input_given, answer)) {
+        free(answer);
+        request_fail(request, KEEL_ENOMEM, "no memory for the inputs");
+    }
+}
+
 static json_t *record_json(const LogRecord *record)
 {
     char room[sizeof record->room + 1], text[LOG_TEXT_BYTES + 1];
@@ -294,6 +340,8 @@ static const Command commands[] = {
     {"swap", "look at the files now and swap: {slots: [names], file, retry, same}", run_swap},
     {"rollback", "back to the generation before: {slot, state: now|before}", run_rollback},
     {"send", "a message to the module: {slot, text, tag}", run_send},
+    {"input", "what somebody would do by hand: {slot, steps: [\"move 10 20\", \"down\", \"up\"]}",
+     run_input},
     {"pause", "stand still or go on: {on: true|false}", control_pause},
     {"frame-step", "while paused, run frames and stand still again: {frames}", control_step},
     {"tweak", "what can be set, or set one: {slot, set, value}", control_tweak},

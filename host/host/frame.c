@@ -124,16 +124,11 @@ static void take_strays(Host *host)
 
 /* ---- the frame ---- */
 
-static int stands_still(const Slot *slot)
-{
-    return !slot->running || (slot->breaker.open && !slot->probation.first);
-}
-
 static void collect(Host *host, Slot *slot, int64_t time_ns)
 {
     uint64_t owner;
     Fault fault;
-    slot->effects.resting = stands_still(slot);
+    slot->effects.resting = slot_stands_still(slot);
     if (effects_collect(&slot->effects, time_ns, &slot->inputs, &owner, &fault)) {
         swap_recover(slot, &fault);
         handle_fault(host, slot, owner, &fault, "its work on a worker thread faulted");
@@ -142,7 +137,7 @@ static void collect(Host *host, Slot *slot, int64_t time_ns)
 
 static void run_slot(Slot *slot, int64_t time_ns, Outcome *outcome)
 {
-    outcome->ran = !stands_still(slot);
+    outcome->ran = !slot_stands_still(slot);
     if (!outcome->ran)
         return;
     slot_frame_open(slot, time_ns);
@@ -281,6 +276,7 @@ int keel_host_frame_at(keel_host *host, int64_t real_ns)
     slots = atomic_load(&host->slot_count);
     time_ns = host_module_time(host, real_ns); /* the boundary may have moved it */
     int ran = 0;
+    host_input_before_frame(host);
     for (int i = 0; i < slots; i++)
         collect(host, host->slots[i], time_ns);
     for (int i = 0; i < slots; i++) {
@@ -291,6 +287,7 @@ int keel_host_frame_at(keel_host *host, int64_t real_ns)
         if (outcomes[i].ran && host->slots[i]->probation.first)
             decide_group(host, host->slots[i]->probation.group, outcomes, slots);
     finish_slots(host, outcomes, slots);
+    host_input_after_frame(host);
     host->frames++;
     host_ran(host, time_ns);
     return ran;

@@ -212,6 +212,7 @@ void keel_host_close(keel_host *host)
         state_close(state);
         free(host->slots[i]);
     }
+    host_input_done(host);
     stage_free(host->stage);
     if (host->begun) {
         guard_thread_end();

@@ -31,6 +31,15 @@ typedef struct Watched {
     int again;     /* the file changed meanwhile */
 } Watched;
 
+/* What the host asks of a window between frames. Without one the clipboard is the host's own. All
+ * [frame]. */
+typedef struct HostWindow {
+    void (*clipboard_put)(const char *text, size_t bytes, void *user);
+    /* The clipboard's text, for free(); NULL: none. */
+    char *(*clipboard_get)(size_t *ret_bytes, void *user);
+    void *user;
+} HostWindow;
+
 struct keel_host {
     struct keel_host_options options;
     Loop *loop;
@@ -70,6 +79,10 @@ struct keel_host {
     void *stepped_user;
 
     char sources[1024]; /* where the modules' sources are, "" where unknown; set before frames */
+    HostWindow window;  /* [frame] */
+    char *clipboard;    /* [frame] where there is no window */
+    struct HostInputScript *script; /* [frame] inputs that wait for later frames */
+    float script_x, script_y;       /* [frame] where they left the pointer */
 
     Host *next_listener; /* of those with a log, under their lock */
 
@@ -123,6 +136,38 @@ void host_ran(Host *host, int64_t module_ns);
 
 /* The modules' time of a frame at `time_ns`: it goes on where it stood still. [frame] */
 int64_t host_module_time(Host *host, int64_t time_ns);
+/* ---- input ---- */
+
+/* A script's piece: an input, or the end of a frame. */
+typedef struct HostInputStep {
+    Slot *slot; /* NULL: all slots */
+    int frame;  /* nonzero: what follows belongs to a later frame */
+    int here;   /* nonzero: x and y are where the last script left the pointer */
+    struct keel_input input;
+    char *text; /* of malloc, or NULL */
+} HostInputStep;
+
+/* Gives the steps frame by frame, after those of earlier calls; takes them and their array (of
+ * malloc) over. `done` (may be NULL) is called before the frame that gets the last one. [any] */
+int host_input_script(Host *host, HostInputStep *steps, uint32_t count, LoopFunction *done,
+                      void *user);
+void host_input_steps_free(HostInputStep *steps, uint32_t count);
+
+/* Frees scripts and clipboard. [frame] */
+void host_input_done(Host *host);
+
+/* Around the slots' frames. [frame] */
+void host_input_before_frame(Host *host);
+void host_input_after_frame(Host *host);
+
+/* What the frame wants of the window: where text is typed (the last slot that asks), and the
+ * pointer's shape. [frame] */
+typedef struct HostWants {
+    int text;
+    float area[4];
+    uint32_t cursor;
+} HostWants;
+void host_wants(const Host *host, HostWants *ret_wants);
 
 /* The status as of now. [frame] */
 void host_fill_status(Slot *slot, struct keel_slot_status *ret);

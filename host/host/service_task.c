@@ -3,24 +3,13 @@
 
 #include "host/services.h"
 
-/* Reads every page of the module's memory before the host is entered, so that a bad pointer is the
- * module's fault. */
-static void probe(const void *data, uint64_t bytes)
-{
-    const volatile uint8_t *at = data;
-    for (uint64_t i = 0; i < bytes; i += 4096)
-        (void)at[i];
-    if (bytes)
-        (void)at[bytes - 1];
-}
-
 static keel_handle start(keel *k, uint32_t op, uint64_t tag, uint32_t priority, const void *input,
                          uint64_t input_bytes)
 {
     Slot *slot = service_slot(k);
     if (!slot || !slot->running || !TABLE_ENTRY(slot->running->table, work))
         return 0;
-    probe(input, input_bytes);
+    service_probe(input, input_bytes);
     guard_host_enter();
     keel_handle handle =
         effects_task_start(&slot->effects, slot->running, op, tag, priority, input, input_bytes);

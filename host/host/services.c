@@ -8,20 +8,26 @@
 #include <string.h>
 #include <unistd.h>
 
+/* clang-format off */
+#define SERVICES(ON)                  \
+    ON(KEEL_STATE_1, service_state_1) \
+    ON(KEEL_LOG_1, service_log_1)     \
+    ON(KEEL_TIME_1, service_time_1)   \
+    ON(KEEL_TASK_1, service_task_1)   \
+    ON(KEEL_DRAW_1, service_draw_1)   \
+    ON(KEEL_TWEAK_1, service_tweak_1) \
+    ON(KEEL_INPUT_1, service_input_1)
+/* clang-format on */
+
+#define SERVICE_ROW(id, table) {id, &table},
 static const struct {
     const char *id;
     const void *table;
-} services[] = {
-    {KEEL_STATE_1, &service_state_1},
-    {KEEL_LOG_1, &service_log_1},
-    {KEEL_TIME_1, &service_time_1},
-    {KEEL_TASK_1, &service_task_1},
-    {KEEL_DRAW_1, &service_draw_1},
-    {KEEL_TWEAK_1, &service_tweak_1},
-};
-enum { SERVICES = sizeof services / sizeof *services };
+} services[] = {SERVICES(SERVICE_ROW)};
+enum { SERVICES_COUNT = sizeof services / sizeof *services };
 
-static const char *const ids[] = {KEEL_STATE_1, KEEL_LOG_1, KEEL_TIME_1, KEEL_TASK_1, KEEL_DRAW_1, KEEL_TWEAK_1, NULL};
+#define SERVICE_ID(id, table) id,
+static const char *const ids[] = {SERVICES(SERVICE_ID) NULL};
 
 const char *const *services_ids(void)
 {
@@ -30,7 +36,7 @@ const char *const *services_ids(void)
 
 const void *services_find(const char *id, uint32_t min_size)
 {
-    for (int i = 0; i < SERVICES; i++)
+    for (int i = 0; i < SERVICES_COUNT; i++)
         if (!strcmp(services[i].id, id)) /* tables begin with their size */
             return *(const uint32_t *)services[i].table >= min_size ? services[i].table : NULL;
     return NULL;

@@ -19,12 +19,24 @@ extern const struct keel_time_1 service_time_1;
 extern const struct keel_task_1 service_task_1;
 extern const struct keel_draw_1 service_draw_1;
 extern const struct keel_tweak_1 service_tweak_1;
+extern const struct keel_input_1 service_input_1;
 
 /* The slot of a [frame] call, or NULL when this thread isn't inside one of it. */
 static inline Slot *service_slot(keel *k)
 {
     Slot *slot = (Slot *)k;
     return slot_current == slot ? slot : NULL;
+}
+
+/* Reads every page of the module's memory before the host is entered, so that a bad pointer is the
+ * module's fault. */
+static inline void service_probe(const void *data, uint64_t bytes)
+{
+    const volatile uint8_t *at = data;
+    for (uint64_t i = 0; i < bytes; i += 4096)
+        (void)at[i];
+    if (bytes)
+        (void)at[bytes - 1];
 }
 
 #endif

@@ -8,6 +8,7 @@ void inputs_init(Inputs *inputs)
 {
     memset(inputs, 0, sizeof *inputs);
     inputs->last = &inputs->first;
+    inputs->committed.size = inputs->now.size = sizeof inputs->now;
 }
 
 static void free_list(Input *input)
@@ -28,28 +29,102 @@ void inputs_done(Inputs *inputs)
     inputs_init(inputs);
 }
 
+static Input *copy_of(const struct keel_event *event)
+{
+    size_t bytes = event->data ? (size_t)event->data_bytes : 0;
+    Input *input = malloc(sizeof *input + bytes);
+    if (!input)
+        return NULL;
+    input->event = *event;
+    input->event.size = sizeof input->event;
+    input->event.data = bytes ? input + 1 : NULL;
+    input->event.data_bytes = bytes;
+    if (bytes)
+        memcpy(input + 1, event->data, bytes);
+    input->next = NULL;
+    return input;
+}
+
 int inputs_put(Inputs *inputs, const struct keel_event *event)
 {
     if (inputs->waiting >= INPUTS_WAITING) {
         inputs->refused++;
         return KEEL_ELIMIT;
     }
-    size_t bytes = event->data ? (size_t)event->data_bytes : 0;
-    Input *input = malloc(sizeof *input + bytes);
+    Input *input = copy_of(event);
     if (!input)
         return KEEL_ENOMEM;
-    input->event = *event;
-    input->event.size = sizeof input->event;
     input->event.seq = ++inputs->next_seq;
-    input->event.data = bytes ? input + 1 : NULL;
-    input->event.data_bytes = bytes;
-    if (bytes)
-        memcpy(input + 1, event->data, bytes);
-    input->next = NULL;
     *inputs->last = input;
     inputs->last = &input->next;
     inputs->waiting++;
     return KEEL_OK;
+}
+
+/* Adds a move to the one that waits last. */
+static int joined(Inputs *inputs, const struct keel_event *event)
+{
+    if (inputs->waiting < INPUTS_MOVES)
+        return 0;
+    Input *last = (Input *)((char *)inputs->last - offsetof(Input, next));
+    const struct keel_input *before = input_of_event(&last->event);
+    const struct keel_input *more = input_of_event(event);
+    if (!before || before->what != KEEL_INPUT_MOVE || !more || more->what != KEEL_INPUT_MOVE ||
+        before->device != more->device || last->event.flags & KEEL_EVENT_REDELIVERED)
+        return 0;
+    struct keel_input *input = (struct keel_input *)(last + 1);
+    input->x = more->x;
+    input->y = more->y;
+    input->dx += more->dx;
+    input->dy += more->dy;
+    input->mods = more->mods;
+    last->event.time_ns = event->time_ns;
+    return 1;
+}
+
+int inputs_put_input(Inputs *inputs, const struct keel_event *event)
+{
+    return joined(inputs, event) ? KEEL_OK : inputs_put(inputs, event);
+}
+
+void inputs_skip(Inputs *inputs, const struct keel_event *event)
+{
+    const struct keel_input *input = input_of_event(event);
+    if (!input)
+        return;
+    input_state_fold(&inputs->committed, input);
+    input_state_next(&inputs->committed);
+    inputs->resync = 1;
+}
+
+/* The frame is told first how things stand. Without memory it only isn't recorded. */
+static void tell_state(Inputs *inputs)
+{
+    uint64_t after = inputs->taken ? inputs->taken->event.seq : inputs->next_seq + 1;
+    const struct keel_event event = {.kind = INPUTS_STATE_EVENT,
+                                     .seq = after - 1,
+                                     .data = &inputs->committed,
+                                     .data_bytes = sizeof inputs->committed};
+    Input *state = copy_of(&event);
+    if (!state)
+        return;
+    state->next = inputs->taken;
+    inputs->taken = state;
+    inputs->resync = 0;
+}
+
+static void make_now(Inputs *inputs)
+{
+    inputs->now = inputs->committed;
+    input_state_next(&inputs->now);
+    for (const Input *input = inputs->taken; input; input = input->next) {
+        const struct keel_input *did = input_of_event(&input->event);
+        if (did)
+            input_state_fold(&inputs->now, did);
+        else if (input->event.kind == INPUTS_STATE_EVENT &&
+                 input->event.data_bytes == sizeof inputs->now)
+            memcpy(&inputs->now, input->event.data, sizeof inputs->now);
+    }
 }
 
 const Input *inputs_take(Inputs *inputs)
@@ -60,6 +135,9 @@ const Input *inputs_take(Inputs *inputs)
         inputs->last = &inputs->first;
         inputs->waiting = 0;
     }
+    if (inputs->resync)
+        tell_state(inputs);
+    make_now(inputs);
     return inputs->taken;
 }
 
@@ -84,7 +162,9 @@ void inputs_commit(Inputs *inputs, const struct keel_frame *frame)
     InputFrame *kept = &inputs->frames[inputs->recorded++ % INPUTS_FRAMES];
     kept->frame = *frame;
     kept->events = 0;
+    kept->before = inputs->committed;
     kept->data.bytes = 0;
+    inputs->committed = inputs->now;
     if (!inputs->taken)
         return;
     for (Input *input = inputs->taken; input; input = input->next)
@@ -100,7 +180,9 @@ uint32_t inputs_undo(Inputs *inputs)
     uint32_t count = 0;
     for (Input *input = inputs->taken, *next; input; input = next) {
         next = input->next;
-        if (input->event.flags & KEEL_EVENT_REDELIVERED) {
+        if (input->event.flags & KEEL_EVENT_REDELIVERED &&
+            input->event.kind != INPUTS_STATE_EVENT) {
+            inputs_skip(inputs, &input->event);
             free(input);
             aside++;
             continue;
@@ -140,11 +222,19 @@ void inputs_put_back(Inputs *inputs)
 int inputs_encode(const Inputs *inputs, Buf *out)
 {
     uint64_t count = inputs->recorded < INPUTS_FRAMES ? inputs->recorded : INPUTS_FRAMES;
-    for (uint64_t i = inputs->recorded - count; i < inputs->recorded; i++) {
+    uint64_t first = inputs->recorded - count;
+    for (uint64_t i = first; i < inputs->recorded; i++) {
         const InputFrame *kept = &inputs->frames[i % INPUTS_FRAMES];
-        uint64_t events = kept->events;
-        if (buf_add(out, &kept->frame, sizeof kept->frame) ||
-            buf_add(out, &events, sizeof events) || buf_add(out, kept->data.data, kept->data.bytes))
+        int with_state = i == first && !input_state_plain(&kept->before);
+        uint64_t events = kept->events + (uint64_t)with_state;
+        if (buf_add(out, &kept->frame, sizeof kept->frame) || buf_add(out, &events, sizeof events))
+            return KEEL_ENOMEM;
+        struct keel_event before = {
+            .size = sizeof before, .kind = INPUTS_STATE_EVENT, .data_bytes = sizeof kept->before};
+        if (with_state && (buf_add(out, &before, sizeof before) ||
+                           buf_add(out, &kept->before, sizeof kept->before)))
+            return KEEL_ENOMEM;
+        if (buf_add(out, kept->data.data, kept->data.bytes))
             return KEEL_ENOMEM;
     }
     return KEEL_OK;

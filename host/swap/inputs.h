@@ -3,7 +3,9 @@
  *
  * Events get their sequence number when they arrive. A frame takes all that wait; if it is undone
  * they are put back once, marked as redelivered, and set aside (counted) if that frame is undone
- * too. The record is a ring of bounded bytes. Owned by one slot, used on its frame thread. */
+ * too. The record is a ring of bounded bytes. What people did (KEEL_EVENT_INPUT) is folded into the
+ * state of keys and pointers, also where its event is set aside: no key stays held for ever. Owned
+ * by one slot, used on its frame thread. */
 #ifndef SWAP_INPUTS_H
 #define SWAP_INPUTS_H
 
@@ -11,12 +13,19 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "swap/input_state.h"
 
 enum {
     INPUTS_FRAMES = 32,             /* frames that are remembered */
     INPUTS_FRAME_BYTES = 64 * 1024, /* of events in one remembered frame; more is left out */
-    INPUTS_WAITING = 16384          /* events that may wait; more are refused */
+    INPUTS_WAITING = 16384,         /* events that may wait; more are refused */
+    INPUTS_MOVES = 256              /* from so many on, moves of the pointer are put together */
 };
+
+/* An event that modules don't see: how keys and pointers stand from here on (keel_input_state). It
+ * stands where the inputs before it are not recorded: at the head of what inputs_encode writes, and
+ * where some were skipped or set aside. */
+#define INPUTS_STATE_EVENT UINT32_C(0x80000001)
 
 typedef struct Input {
     struct keel_event event; /* .data points into this allocation */
@@ -26,7 +35,8 @@ typedef struct Input {
 typedef struct InputFrame {
     struct keel_frame frame;
     uint32_t events;
-    Buf data; /* encoded events */
+    struct keel_input_state before; /* as the frame before left it */
+    Buf data;                       /* encoded events */
 } InputFrame;
 
 typedef struct Inputs {
@@ -36,6 +46,8 @@ typedef struct Inputs {
     uint64_t next_seq;
     uint64_t set_aside; /* events that two undone frames had */
     uint64_t refused;   /* events that came when too many waited */
+    int resync;         /* inputs were skipped: the next frame is told how things stand */
+    struct keel_input_state committed, now; /* of the last frame that counted, of the running one */
     InputFrame frames[INPUTS_FRAMES];
     uint64_t recorded; /* frames ever recorded */
 } Inputs;
@@ -46,7 +58,13 @@ void inputs_done(Inputs *inputs);
 /* Copies the event and its data; gives it the next number. KEEL_ELIMIT, KEEL_ENOMEM. */
 int inputs_put(Inputs *inputs, const struct keel_event *event);
 
-/* Moves all waiting events to `taken`. */
+/* The same for what people do: moves of the pointer are put together when many events wait. */
+int inputs_put_input(Inputs *inputs, const struct keel_event *event);
+
+/* Nothing runs that could take it: only the state of keys and pointers hears of it. */
+void inputs_skip(Inputs *inputs, const struct keel_event *event);
+
+/* Moves all waiting events to `taken`, and makes `now` of them. */
 const Input *inputs_take(Inputs *inputs);
 
 /* The frame that took them counts: remembers it and frees them. */

@@ -67,6 +67,8 @@ void slot_done(Slot *slot)
     draw_done(&slot->draw);
     inputs_done(&slot->inputs);
     tweaks_done(&slot->tweaks);
+    wants_done(&slot->wants);
+    wants_done(&slot->wanted);
     breaker_done(&slot->breaker);
     pthread_mutex_destroy(&slot->last_lock);
     image_unref(slot->history);
@@ -263,7 +265,7 @@ static void call_frame(void *user)
     for (const Input *input = slot->inputs.taken; input; input = input->next)
         if (input->event.kind == TWEAK_EVENT)
             tweaks_apply(&slot->tweaks, slot->state, &input->event);
-        else if (table->event)
+        else if (table->event && input->event.kind != INPUTS_STATE_EVENT)
             table->event(&slot->context, &input->event);
     if (table->frame)
         table->frame(&slot->context, &slot->frame);
@@ -330,6 +332,7 @@ int slot_frame_commit(Slot *slot, Error *err)
     effects_commit(&slot->effects);
     draw_commit(&slot->draw);
     inputs_commit(&slot->inputs, &slot->frame);
+    wants_commit(&slot->wants, &slot->wanted);
     slot->last_time_ns = slot->frame.time_ns;
     slot->frames++;
     slot->redeliver = 0;
@@ -351,6 +354,7 @@ int slot_frame_retract(Slot *slot, Error *err)
 {
     effects_undo(&slot->effects);
     inputs_put_back(&slot->inputs);
+    wants_done(&slot->wants);
     memcpy(slot->random, slot->random_before, sizeof slot->random);
     return state_undo(slot->state, err);
 }

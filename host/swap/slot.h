@@ -17,6 +17,7 @@
 #include "swap/effects.h"
 #include "swap/inputs.h"
 #include "swap/tweaks.h"
+#include "swap/wants.h"
 
 typedef struct Group Group;
 typedef struct keel_slot Slot;
@@ -70,6 +71,7 @@ struct keel_slot {
     Effects effects;
     Draw draw;
     Tweaks tweaks;
+    Wants wants, wanted; /* of the running frame, of the last one that counted */
     uint64_t random[4], random_before[4];
     struct keel_frame frame; /* the running or last one */
     int64_t wall_ns;
@@ -81,7 +83,7 @@ struct keel_slot {
     Generation *running; /* NULL: nothing to run */
     SlotEntered entered;
     struct Recorder *recorder; /* NULL: no journal is written */
-    Image *history;      /* the one before the running one, for a rollback after probation */
+    Image *history;            /* the one before the running one, for a rollback after probation */
     Probation probation;
     Breaker breaker;
 
@@ -130,6 +132,12 @@ int slot_frame_commit(Slot *slot, Error *err);
 int slot_frame_undo(Slot *slot, Error *err);
 /* It was only a look at the types: like undo, but nothing is counted and the inputs are as new. */
 int slot_frame_retract(Slot *slot, Error *err);
+
+/* It has nothing to run, or the breaker is open. */
+static inline int slot_stands_still(const Slot *slot)
+{
+    return !slot->running || (slot->breaker.open && !slot->probation.first);
+}
 
 int64_t slot_deadline_ns(const Slot *slot);
 

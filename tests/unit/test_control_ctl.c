@@ -44,9 +44,9 @@ static void run_log(Request *request, void *user)
 }
 
 static const Command test_commands[] = {
-    {"status", "", run_any}, {"swap", "", run_any}, {"rollback", "", run_any},
-    {"pause", "", run_any},  {"log", "", run_log},  {"quit", "", run_any},
-    {NULL, NULL, NULL},
+    {"status", "", run_any}, {"swap", "", run_any},  {"rollback", "", run_any},
+    {"input", "", run_any},  {"pause", "", run_any}, {"log", "", run_log},
+    {"quit", "", run_any},   {NULL, NULL, NULL},
 };
 
 static char out[1 << 16], complaint[1 << 14];
@@ -107,6 +107,8 @@ static void requests_are_what_the_host_understands(void **unused)
     assert_int_equal(ctl("pause off"), 0);
     assert_string_equal(asked, "{\"cmd\":\"pause\",\"on\":false}");
     assert_string_equal(out, "goes on\n");
+    assert_int_equal(ctl("input down up --slot a"), 0);
+    assert_string_equal(asked, "{\"cmd\":\"input\",\"slot\":\"a\",\"steps\":[\"down\",\"up\"]}");
     assert_int_equal(ctl("quit"), 0);
     assert_string_equal(asked, "{\"cmd\":\"quit\"}");
     assert_string_equal(out, "");
@@ -129,6 +131,8 @@ static void wrong_use_is_one_sentence_and_2(void **unused)
         {"swap --state now", "belongs to rollback"},
         {"rollback --state then", "now or before, not \"then\""},
         {"rollback a b", "\"b\" is a second"},
+        {"input", "which steps?"},
+        {"status --slot a", "--slot belongs to tweak and input"},
         {"pause maybe", "on or off, not \"maybe\""},
         {"log -n 0", "not \"0\""},
         {"log -n 10x", "not \"10x\""},

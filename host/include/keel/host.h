@@ -19,6 +19,7 @@
 #define KEEL_HOST_H
 
 #include <keel/base.h>
+#include <keel/input.h>
 
 KEEL_BEGIN
 
@@ -106,6 +107,14 @@ void keel_host_pause(keel_host *host, uint32_t paused);
 
 /* Gives the slot's module a KEEL_EVENT_MESSAGE in its next frame; the data are copied. [any] */
 int keel_slot_send(keel_slot *slot, uint64_t tag, const void *data, uint64_t bytes);
+
+/* Gives the slot (`slot` of the first) or all slots what somebody did with mouse, keyboard … as a
+ * KEEL_EVENT_INPUT of the next frame; `text` is UTF-8 of `bytes` bytes or NULL, both are copied. A
+ * slot that stands still only hears how keys and buttons are. [any] */
+int keel_slot_input(keel_slot *slot, const struct keel_input *input, const char *text,
+                    uint64_t bytes);
+int keel_host_input(keel_host *host, const struct keel_input *input, const char *text,
+                    uint64_t bytes);
 
 enum {
     KEEL_SLOT_WAITING = 0, /* nothing runs: no good build so far */
