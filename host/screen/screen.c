@@ -4,12 +4,29 @@
 #include <epoxy/gl.h>
 #include <stdlib.h>
 
+#include "screen/input_sdl.h"
+
 struct Screen {
     Window window;
+    InputSdl input;
+    WindowHeard *heard;
+    void *heard_user;
     const DrawList *overlay;
     uint64_t overlay_serial;
     uint64_t drawn; /* what the picture in the window was made of */
 };
+
+static int hear(const SDL_Event *event, void *user)
+{
+    Screen *screen = user;
+    const Window *window = &screen->window;
+    if (screen->heard && screen->heard(event, screen->heard_user))
+        return 1;
+    input_sdl_begin(&screen->input, screen->input.host, window->width, window->height,
+                    window->scale); /* the event may have changed them */
+    input_sdl_event(&screen->input, event);
+    return 0;
+}
 
 int screen_open(const WindowOptions *options, Screen **ret_screen, Error *err)
 {
@@ -21,6 +38,9 @@ int screen_open(const WindowOptions *options, Screen **ret_screen, Error *err)
         free(screen);
         return rc;
     }
+    input_sdl_open(&screen->input, screen->window.window);
+    screen->window.heard = hear;
+    screen->window.heard_user = screen;
     *ret_screen = screen;
     return KEEL_OK;
 }
@@ -29,14 +49,17 @@ void screen_close(Screen *screen)
 {
     if (!screen)
         return;
+    input_sdl_close(&screen->input);
     window_close(&screen->window);
     free(screen);
 }
 
 int screen_pump(Screen *screen, Host *host)
 {
-    window_pump(&screen->window);
     const Window *window = &screen->window;
+    input_sdl_begin(&screen->input, host, window->width, window->height, window->scale);
+    input_sdl_tick(&screen->input);
+    window_pump(&screen->window);
     int slots = atomic_load(&host->slot_count);
     host->screen = (DrawScreen){.width = window->width,
                                 .height = window->height,
@@ -65,8 +88,8 @@ int screen_draw(Screen *screen, Host *host, Error *err)
 
 void screen_on_event(Screen *screen, WindowHeard *heard, void *user)
 {
-    screen->window.heard = heard;
-    screen->window.heard_user = user;
+    screen->heard = heard;
+    screen->heard_user = user;
 }
 
 void screen_overlay(Screen *screen, const DrawList *list, uint64_t serial)

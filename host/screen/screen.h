@@ -17,14 +17,15 @@ typedef struct Screen Screen;
 int screen_open(const WindowOptions *options, Screen **ret_screen, Error *err);
 void screen_close(Screen *screen); /* NULL is fine */
 
-/* Takes the window's events; call it before each frame of the host. Tells the slots what there is
- * to draw on. 1 once the user has closed the window. */
+/* Takes the window's events and gives the slots their input; call it before each frame of the host.
+ * Tells the slots what there is to draw on. 1 once the user has closed the window. */
 int screen_pump(Screen *screen, Host *host);
 
 /* After each frame of the host: draws what changed. Nothing changed: costs a comparison a slot. */
 int screen_draw(Screen *screen, Host *host, Error *err);
 
-/* Who hears SDL's events, e.g. the input service. */
+/* Who hears SDL's events before the slots do, e.g. a panel above them; what it uses up, they don't
+ * hear. */
 void screen_on_event(Screen *screen, WindowHeard *heard, void *user);
 
 /* A list above all slots' pictures, or NULL. It stays the caller's and is read by screen_draw;

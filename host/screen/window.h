@@ -14,8 +14,8 @@ typedef struct WindowOptions {
     int vsync;         /* window_show waits for the display */
 } WindowOptions;
 
-/* Hears every event after the window itself has. */
-typedef void WindowHeard(const SDL_Event *event, void *user);
+/* Hears every event after the window itself has. Nonzero: it is used up, nobody else hears it. */
+typedef int WindowHeard(const SDL_Event *event, void *user);
 
 typedef struct Window {
     SDL_Window *window;
