@@ -58,10 +58,11 @@
     X(ECHANGED, 22, "changed meanwhile")                      \
     X(EPARTIAL, 23, "not complete yet")                       \
     X(EPROTOCOL, 24, "not a valid message")                   \
-    X(EDATA, 25, "the data are damaged or of another form")
+    X(EDATA, 25, "the data are damaged or of another form")   \
+    X(EUNTRUSTED, 26, "not signed by a trusted key")
 
 #define KEEL_ERROR_NUMBER_(name, number, text) KEEL_##name = -(number),
-enum { KEEL_OK = 0, KEEL_ERRORS(KEEL_ERROR_NUMBER_) KEEL_ERROR_FIRST = -25 };
+enum { KEEL_OK = 0, KEEL_ERRORS(KEEL_ERROR_NUMBER_) KEEL_ERROR_FIRST = -26 };
 #undef KEEL_ERROR_NUMBER_
 
 /* Handles are generation and index, never pointers; zero is no handle. */

@@ -8,6 +8,8 @@ int app_new(int argc, char **argv);
 int app_dev(int argc, char **argv);
 int app_inspect(int argc, char **argv);
 int app_diff(int argc, char **argv);
+int app_key(int argc, char **argv);
+int app_manifest(int argc, char **argv);
 int app_ctl(int argc, char **argv);
 int app_smoke(int argc, char **argv);
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "base/crypto.h"
 #include "module/loader.h"
 
 static const struct {
@@ -15,6 +16,8 @@ static const struct {
     {"new", "make a folder with a module to begin with", app_new},
     {"inspect", "say what is known of an image, without running it", app_inspect},
     {"diff", "say what a rebuild changed", app_diff},
+    {"key", "make and show the keys that modules are signed with", app_key},
+    {"manifest", "write, sign and check what hosts with --trust ask for", app_manifest},
     {"ctl", "ask and steer a running host", app_ctl},
     {"smoke", "may NEW.so replace OLD.so in a running process?", app_smoke},
 };
@@ -47,7 +50,9 @@ int main(int argc, char **argv)
         if (!strcmp(name, commands[i].name))
             return leave(commands[i].run(argc - 1, argv + 1));
     if (!strcmp(name, "--version")) {
-        printf("keel %s, ABI 1.0\n", KEEL_VERSION);
+        const char *crypto = crypto_version();
+        printf("keel %s, ABI 1.0\ntrust: %s\n", KEEL_VERSION,
+               crypto ? crypto : "off (built without OpenSSL)");
         return 0;
     }
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
