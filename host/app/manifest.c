@@ -73,7 +73,8 @@ static int learn(SignedImage *s, Error *err)
     if (rc)
         return rc;
     Error why;
-    if (!apart_run(anatomy_read, s->image->data, s->image->bytes, ANATOMY_ROOM, &s->apart, &why) &&
+    if (!apart_run(anatomy_read, s->image->data, s->image->bytes, ANATOMY_ROOM, &APART_AT_LEISURE,
+                   &s->apart, &why) &&
         !anatomy_check(s->apart.data, s->apart.bytes, &s->anatomy, &why))
         s->known = 1;
     else

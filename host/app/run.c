@@ -1,18 +1,21 @@
 /* `keel run`: a host in a terminal that runs modules as others build them. Owns nothing beyond its
  * session; no window. Main thread. */
 #include <keel/log.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "app/commands.h"
 #include "app/session.h"
+#include "app/trust_options.h"
 
 static const char help[] =
     "usage: keel run MODULE.so… [OPTIONS]\n"
     "\n"
     "Runs modules and swaps each between two frames when its file is rebuilt.\n"
     "\n"
-    "  --no-watch         swap only when asked to (keel ctl swap)\n" SESSION_HELP "\n"
+    "  --no-watch         swap only when asked to (keel ctl swap)\n" TRUST_HELP SESSION_HELP "\n"
     "example: keel run build/release/modules/ball.so --fps 60\n"
     "         then rebuild it, or, from another terminal: keel ctl status\n"
     "\n"
@@ -20,10 +23,14 @@ static const char help[] =
     "this process could not get over\n";
 
 /* 0: go on; else the exit status plus one. */
-static int parse(int argc, char **argv, Session *session, struct keel_slot_options *slots)
+static int parse(int argc, char **argv, Session *session, struct keel_slot_options *slots,
+                 TrustOptions *trust)
 {
-    static const struct option options[] = {
-        SESSION_OPTIONS, {"no-watch", no_argument, NULL, 'w'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {SESSION_OPTIONS,
+                                            TRUST_OPTION,
+                                            TRUST_STATE_OPTION,
+                                            {"no-watch", no_argument, NULL, 'w'},
+                                            {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, ":vh", options, NULL)) != -1;) {
         if (option == 'h') {
@@ -32,6 +39,8 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
         }
         if (option == 'w')
             slots->no_watch = 1;
+        else if (option == 'T' || option == 'S')
+            trust_option(trust, option, optarg);
         else if (!session_option(session, option, argv))
             return 3;
     }
@@ -44,12 +53,31 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
         fprintf(stderr, "keel run: at most %d modules\n", SESSION_MODULES);
         return 3;
     }
-    return 0;
+    return trust_apply(trust, session->command, &session->options) ? 0 : 3;
+}
+
+/* Said once, since most who run modules from a shared folder don't think of it. */
+static void say_who_is_trusted(const Session *session, const char *path)
+{
+    char real[PATH_MAX], text[PATH_MAX + 200];
+    char *slash = realpath(path, real) ? strrchr(real, '/') : NULL;
+    if (session->options.trust_key_count)
+        return;
+    if (slash)
+        *slash = 0;
+    snprintf(text, sizeof text,
+             "whoever can write %s runs code with your rights here; --trust KEY.pub takes signed "
+             "builds only",
+             !slash  ? "a module's folder"
+             : *real ? real
+                     : "/");
+    session_say(session, KEEL_LOG_INFO, text);
 }
 
 static int go(Session *session, const struct keel_slot_options *options, char **paths, int count)
 {
     keel_slot *slots[SESSION_MODULES] = {0};
+    say_who_is_trusted(session, paths[0]);
     for (int i = 0; i < count; i++) {
         if (keel_host_add(session->host, paths[i], options, &slots[i]) == 0)
             continue;
@@ -86,7 +114,8 @@ int app_run(int argc, char **argv)
     Session session;
     session_init(&session, "run");
     struct keel_slot_options slots = {.size = sizeof slots};
-    int status = parse(argc, argv, &session, &slots);
+    TrustOptions trust = {0};
+    int status = parse(argc, argv, &session, &slots, &trust);
     if (status)
         return status - 1;
     session_signals();

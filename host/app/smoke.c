@@ -13,6 +13,7 @@
 
 #include "app/checks.h"
 #include "app/commands.h"
+#include "app/trust_options.h"
 #include "base/clock.h"
 #include "host/host.h"
 
@@ -26,6 +27,8 @@ static const char help[] =
     "  --swaps N        swaps in all (10)\n"
     "  --max-pause US   fail when a swap holds a frame up for longer\n"
     "  --trial MODE     on, off or strict (on)\n"
+    "  --trust PUB      both must be signed by this key (keel manifest), NEW with no lower\n"
+    "                   counter than OLD; several keys: give it several times\n"
     "  --tap            Test Anything Protocol\n"
     "  --junit FILE     also write a JUnit report to FILE\n"
     "  --json           one JSON object\n"
@@ -43,6 +46,7 @@ typedef struct Smoke {
     uint32_t trial;
     int tap, json;
     const char *junit;
+    TrustOptions trust;
     Checks checks;
     keel_host *host;
     keel_slot *slot;
@@ -187,11 +191,22 @@ static void compare_held(Smoke *smoke, const char *what, long before, long after
                before, after);
 }
 
+/* A host that ran OLD would refuse a NEW with a lower one as a replay. */
+static void compare_counters(Smoke *smoke, uint64_t old_counter)
+{
+    uint64_t counter = status_of(smoke).counter;
+    if (smoke->trust.count)
+        checks_add(&smoke->checks, counter >= old_counter,
+                   "both are signed; NEW's counter is %llu, OLD's %llu",
+                   (unsigned long long)counter, (unsigned long long)old_counter);
+}
+
 /* To and fro. The first round trip is not counted for what is held: libraries load, pools fill. */
 static void shuttle(Smoke *smoke)
 {
     char text[1000];
     Held before = {0};
+    uint64_t old_counter = status_of(smoke).counter;
     long done = 0;
     for (; done < smoke->swaps; done++) {
         int to_new = done % 2 == 0;
@@ -202,8 +217,10 @@ static void shuttle(Smoke *smoke)
             return;
         }
         measure_pause(smoke);
-        if (done == 0)
+        if (done == 0) {
             checks_add(&smoke->checks, 1, "NEW replaces OLD: %s", status_of(smoke).last);
+            compare_counters(smoke, old_counter);
+        }
         if (done < 2) {
             if (!ran_well(smoke, to_new ? "NEW" : "OLD, back again,", smoke->frames))
                 return;
@@ -287,9 +304,10 @@ static int parse(int argc, char **argv, Smoke *smoke)
                                             {"swaps", required_argument, NULL, 's'},
                                             {"max-pause", required_argument, NULL, 'p'},
                                             {"trial", required_argument, NULL, 't'},
-                                            {"tap", no_argument, NULL, 'T'},
+                                            {"tap", no_argument, NULL, 'a'},
                                             {"junit", required_argument, NULL, 'J'},
                                             {"json", no_argument, NULL, 'j'},
+                                            TRUST_OPTION,
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     int good = 1;
@@ -308,7 +326,7 @@ static int parse(int argc, char **argv, Smoke *smoke)
         case 't':
             good = trial_mode(optarg, &smoke->trial);
             break;
-        case 'T':
+        case 'a':
             smoke->tap = 1;
             break;
         case 'J':
@@ -316,6 +334,9 @@ static int parse(int argc, char **argv, Smoke *smoke)
             break;
         case 'j':
             smoke->json = 1;
+            break;
+        case 'T':
+            trust_option(&smoke->trust, option, optarg);
             break;
         case 'h':
             fputs(help, stdout);
@@ -365,6 +386,9 @@ int app_smoke(int argc, char **argv)
         .size = sizeof options, .trial = smoke.trial, .probation_frames = 30};
     struct keel_slot_options slot_options = {.size = sizeof slot_options, .no_watch = 1};
     int status = 2;
+    smoke.trust.state = smoke.trust.count ? "-" : NULL; /* to and fro: each is older once */
+    if (!trust_apply(&smoke.trust, "smoke", &options))
+        return 2;
     smoke.time_ns = clock_now_ns();
     if (keel_host_open(&options, &smoke.host)) {
         fprintf(stderr, "keel smoke: %s\n", keel_host_error());

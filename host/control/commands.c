@@ -38,7 +38,7 @@ static json_t *slot_json(int number, const struct keel_slot_status *s)
     static const char *const tiers[] = {"auto", "track", "copy", "off"};
     return json_pack(
         "{s:i, s:o, s:o, s:o, s:I, s:s, s:s, s:o, s:{s:s, s:o, s:I, s:I, s:I}, s:s, s:i, s:I, s:I, "
-        "s:I, s:I, s:I, s:I, s:I, s:f, s:o}",
+        "s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:I, s:s}",
         "slot", number, "name", message_text(s->name), "path", message_text(s->path), "version",
         message_text(s->version), "generation", (json_int_t)s->generation, "build_id", s->build_id,
         "hash", s->hash, "load_address", hex(s->load_address), "state", "tier",
@@ -49,16 +49,18 @@ static json_t *slot_json(int number, const struct keel_slot_status *s)
         (json_int_t)s->faults, "undone", (json_int_t)s->undone, "set_aside",
         (json_int_t)s->inputs_set_aside, "swaps", (json_int_t)s->swaps, "refused",
         (json_int_t)s->refused, "rolled_back", (json_int_t)s->rolled_back, "pause_us",
-        (double)s->pause_ns / 1e3, "last", message_text(s->last));
+        (double)s->pause_ns / 1e3, "last", message_text(s->last), "alarms", (json_int_t)s->alarms,
+        "counter", (json_int_t)s->counter, "signer", s->signer);
 }
 
 static json_t *host_json(const Host *host, uint64_t frames)
 {
     double uptime = (double)(clock_now_ns() - host->opened_ns) / 1e9;
-    return json_pack("{s:i, s:s, s:s, s:f, s:I, s:f, s:b}", "pid", (int)getpid(), "version",
+    return json_pack("{s:i, s:s, s:s, s:f, s:I, s:f, s:b, s:s?}", "pid", (int)getpid(), "version",
                      KEEL_VERSION, "abi", "1.0", "uptime_s", uptime, "frames", (json_int_t)frames,
                      "fps", uptime > 0 ? (double)frames / uptime : 0.0, "paused",
-                     (int)atomic_load(&host->paused));
+                     (int)atomic_load(&host->paused), "trust",
+                     host->trust ? trust_keys_text(host->trust) : NULL);
 }
 
 static void status_reply(void *user)

@@ -92,6 +92,21 @@ static void take_options(Host *host, const struct keel_host_options *options)
     memcpy(&host->options, options, size);
 }
 
+/* Keys were given: nothing runs that they don't vouch for, and nothing is loaded from beside it. */
+static int begin_trust(Host *host, Error *err)
+{
+    const struct keel_host_options *o = &host->options;
+    int rc = trust_open(o->trust_keys, o->trust_key_count, o->trust_state, &host->trust, err);
+    if (rc)
+        return rc;
+    stage_alone(host->stage);
+    loader_alone(host->loader);
+    const char *state = trust_state_path(host->trust);
+    log_info("trust", "only builds signed by %s run here%s%s", trust_keys_text(host->trust),
+             *state ? "; their counters are kept in " : "", state);
+    return KEEL_OK;
+}
+
 int keel_host_open(const struct keel_host_options *options, keel_host **ret_host)
 {
     Error err = {0};
@@ -132,6 +147,8 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
     }
     if (!rc && trial_new_reader(host->loop, host->options.trial_program, &host->reader, &err))
         log_warn("swap", "%s; what a build changes stays unknown", err.text);
+    if (!rc && host->options.trust_key_count)
+        rc = begin_trust(host, &err);
     if (!rc)
         rc = host_watch_begin(host, &err);
     if (rc) {
@@ -143,6 +160,7 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
                               .trial = host->trial,
                               .reader = host->reader,
                               .stage = host->stage,
+                              .trust = host->trust,
                               .trial_mode = (SwapTrialMode)host->options.trial,
                               .at_boundary = at_boundary,
                               .offers = offers,
@@ -214,6 +232,7 @@ void keel_host_close(keel_host *host)
     }
     host_input_done(host);
     stage_free(host->stage);
+    trust_close(host->trust);
     if (host->begun) {
         guard_thread_end();
         loader_thread_forget();

@@ -27,6 +27,7 @@ typedef struct Watched {
     Slot *slot;
     char *path;
     int watch_id;  /* -1: not watched */
+    int signed_id; /* of its manifest; -1 the same */
     Group *active; /* being prepared or waiting for its first frame */
     int again;     /* the file changed meanwhile */
 } Watched;
@@ -45,6 +46,7 @@ struct keel_host {
     Loop *loop;
     Loader *loader;
     Trial *trial, *reader;
+    Trust *trust; /* NULL: no keys were given */
     Stage *stage;
     Workers *workers;
     Swapper swapper;

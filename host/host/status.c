@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/keyfile.h"
 #include "host/host.h"
 
 enum { PATIENCE_NS = 500 * 1000 * 1000 };
@@ -22,6 +23,7 @@ void host_fill_status(Slot *slot, struct keel_slot_status *ret)
                                      .swaps = slot->swaps,
                                      .refused = atomic_load(&slot->refused),
                                      .rolled_back = slot->rolled_back,
+                                     .alarms = atomic_load(&slot->alarms),
                                      .state_bytes = state.used_bytes,
                                      .state_objects = state.live_objects,
                                      .state_dirty_pages = state.dirty_pages_last,
@@ -44,6 +46,12 @@ void host_fill_status(Slot *slot, struct keel_slot_status *ret)
     ret->probation_left = slot->probation.left;
     snprintf(ret->build_id, sizeof ret->build_id, "%s", running->image->build_id);
     snprintf(ret->version, sizeof ret->version, "%s", running->image->version);
+    const ImageTrust *trust = image_trust(running->image);
+    if (trust->trusted) {
+        char signer[PUBLIC_KEY_TEXT_BYTES];
+        ret->counter = trust->counter;
+        snprintf(ret->signer, sizeof ret->signer, "%s", public_key_text(&trust->signer, signer));
+    }
     char hash[HASH_TEXT_BYTES];
     snprintf(ret->hash, sizeof ret->hash, "%s", hash_text(running->image->hash, hash));
 }

@@ -1,5 +1,6 @@
 /* From files to swaps: which slot's file changed, one swap a slot at a time, and swaps that were
  * asked for. Engine thread. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -64,7 +65,7 @@ static void file_changed(int id, void *user)
     Host *host = user;
     for (int i = 0; i < host->watched_count; i++) {
         Watched *watched = &host->watched[i];
-        if (watched->watch_id != id)
+        if (watched->watch_id != id && watched->signed_id != id)
             continue;
         if (watched->active) {
             watched->again = 1;
@@ -161,7 +162,8 @@ void host_watch_slot(void *user)
     HostAdd *add = user;
     Host *host = add->host;
     Watched *watched = &host->watched[host->watched_count];
-    *watched = (Watched){.slot = add->slot, .watch_id = -1, .path = strdup(add->path)};
+    *watched =
+        (Watched){.slot = add->slot, .watch_id = -1, .signed_id = -1, .path = strdup(add->path)};
     Group *group = group_new(&host->swapper, 0, added, add);
     if (!watched->path || !group || group_add(group, add->slot, add->path, NULL)) {
         err_set(&add->err, KEEL_ENOMEM, "no memory for a slot");
@@ -174,6 +176,10 @@ void host_watch_slot(void *user)
     Error err = {0};
     if (add->watch && watcher_add(host->watcher, add->path, &watched->watch_id, &err))
         log_warn("watch", "%s is not watched: %s", add->slot->name, err.text);
+    char manifest[PATH_MAX];
+    if (add->watch && host->trust && !trust_manifest_path(add->path, manifest, sizeof manifest) &&
+        watcher_add(host->watcher, manifest, &watched->signed_id, &err))
+        log_warn("watch", "%s is not watched: %s", manifest, err.text);
     watched->active = group;
     group_begin(group);
 }

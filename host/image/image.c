@@ -25,6 +25,7 @@
 typedef struct Known {
     atomic_int references;
     _Atomic(Reading *) reading;
+    ImageTrust trust;
 } Known;
 
 /* The count lies beside the image, so that the struct that others see has no atomics in it. */
@@ -171,6 +172,11 @@ void image_set_reading(const Image *image, Reading *reading)
     Reading *none = NULL;
     if (!atomic_compare_exchange_strong(&((const Counted *)image)->known->reading, &none, reading))
         reading_free(reading);
+}
+
+ImageTrust *image_trust(const Image *image)
+{
+    return &((const Counted *)image)->known->trust;
 }
 
 void image_share_reading(Image *copy, const Image *of)

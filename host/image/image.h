@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/crypto.h"
 #include "base/err.h"
 #include "base/hash.h"
 
@@ -59,6 +60,17 @@ const struct Reading *image_reading(const Image *image);
 
 /* Takes the reading over; where there is one already, that one stays. [any] */
 void image_set_reading(const Image *image, struct Reading *reading);
+
+/* What is known of these bytes' SHA-256 and signer. Written only before another thread than the
+ * writer's knows the image. */
+typedef struct ImageTrust {
+    int digested, trusted; /* `digest` is filled; a trusted key signed it */
+    Digest digest;
+    PublicKey signer;
+    uint64_t counter;
+} ImageTrust;
+
+ImageTrust *image_trust(const Image *image);
 
 /* From now on two images of the same bytes have one reading, whichever it is set on. Before the
  * copy is seen by another thread. */

@@ -34,7 +34,8 @@ typedef struct TrustProof {
 } TrustProof;
 
 /* `keys`: each a file or the one-line form (base/keyfile.h). `state`: the file of the counters;
- * NULL: $XDG_STATE_HOME/keel/trust or ~/.local/state/keel/trust; "": in memory only. */
+ * NULL: $XDG_STATE_HOME/keel/trust or ~/.local/state/keel/trust; "": in memory only;
+ * "-": older builds are as good as newer ones. */
 int trust_open(const char *const *keys, uint32_t count, const char *state, Trust **ret, Error *err);
 void trust_close(Trust *trust);
 

@@ -371,6 +371,11 @@ no_guard:
     return rc;
 }
 
+void loader_alone(Loader *loader)
+{
+    stage_alone(loader->stage);
+}
+
 int loader_new(Loader **ret, Error *err)
 {
     return make_loader(0, ret, err);

@@ -41,6 +41,9 @@ void loader_free(Loader *loader);
  * one may crash or never return. A program then ends by _exit. [any] */
 int loader_left(void);
 
+/* As stage_alone, before the first load. [any] */
+void loader_alone(Loader *loader);
+
 /* Takes a reference to the image. Two loads of one image share nothing: the second gets a copy of
  * the bytes. KEEL_EBUSY, KEEL_ENOMEM and KEEL_ECANCELED come back at once, then `done` isn't
  * called. [any] */

@@ -63,6 +63,7 @@ void attempt_done(Attempt *attempt)
     image_unref(attempt->from);
     buf_done(&attempt->inputs);
     buf_done(&attempt->saved);
+    manifest_done(&attempt->trust.manifest);
 }
 
 void group_unref(Group *group)
@@ -133,6 +134,8 @@ void group_refuse(Group *group)
             continue;
         slot_say(attempt->slot, "%s", group->err.text);
         atomic_fetch_add(&attempt->slot->refused, 1);
+        if (group->err.code == KEEL_EUNTRUSTED && attempt->trust.fault)
+            atomic_fetch_add(&attempt->slot->alarms, 1);
     }
     if (group->err.code == KEEL_ESAME)
         log_write(group->attempts[0].untouched ? LOG_DEBUG : LOG_INFO, "swap", "%s",
@@ -168,6 +171,7 @@ static void decided_on_engine(void *user)
         char text[SLOT_SAID_BYTES];
         slot_said(attempt->slot, text);
         log_info("swap", "%s: %s", attempt->slot->name, text);
+        trusting_keep(attempt);
     }
     group->done(group, &group->err, group->user);
     group_unref(group);

@@ -36,8 +36,14 @@ static void settle_work(uv_work_t *work)
     attempt->file = (FileMark){0};
     if (!stat(attempt->path, &st)) /* before the reading: a change in between shows the next time */
         attempt->file = (FileMark){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
+    attempt->trust.fault = TRUST_FITS;
+    image_unref(attempt->image); /* of a look before */
+    attempt->image = NULL;
     group->err.code = image_load_file(attempt->path, 0, &attempt->image, &group->err);
-    if (!group->err.code && !tries(group->swapper)) /* else the helper does it */
+    if (!group->err.code)
+        trusting_look(attempt);
+    if (!group->err.code && !attempt->trust.fault &&
+        !tries(group->swapper)) /* else the helper does it */
         group->err.code = inspect_image(attempt->image, &group->err);
 }
 
@@ -91,9 +97,10 @@ static void settled(uv_work_t *work, int status)
     Attempt *attempt = &group->attempts[group->at];
     if (status == UV_ECANCELED)
         err_set(&group->err, KEEL_ECANCELED, "the host is closing");
+    trusting_waits(attempt);
     if (unfinished(group->err.code) && wait_for_whole(group))
         return;
-    if (group->err.code) {
+    if (group->err.code && !trusting_gave_up(attempt)) {
         group_refuse(group);
         return;
     }
@@ -119,7 +126,8 @@ static void settled(uv_work_t *work, int status)
         group_refuse(group);
         return;
     }
-    changes_ask(attempt);
+    if (!attempt->trust.fault)
+        changes_ask(attempt);
     group_go(group, SWAP_PIN, "");
     step(group);
 }
@@ -151,6 +159,10 @@ static void pinned(void *user)
 {
     Attempt *attempt = user;
     Group *group = attempt->group;
+    if (group->err.code == KEEL_EUNTRUSTED) {
+        trusting_refuse(attempt);
+        return;
+    }
     if (group->err.code == KEEL_ESAME && group->count > 1) {
         leave_out(group, attempt);
         return;
@@ -174,6 +186,8 @@ static void pin_on_frame(void *user)
         !(group->flags & SWAP_SAME)) {
         err_set(err, KEEL_ESAME, "%s: rebuilt, same bytes: still generation %llu", slot->name,
                 (unsigned long long)slot->running->number);
+    } else if (trusting_judge(attempt, slot->running, err)) {
+        /* No key vouches for it: nothing of it is run. */
     } else if (slot->running && strcmp(slot->running->image->name, attempt->image->name) != 0) {
         err_set(
             err, KEEL_EREFUSED,

@@ -93,6 +93,7 @@ struct keel_slot {
 
     uint64_t frames, faults, undone, swaps, rolled_back;
     _Atomic uint64_t refused; /* counted by the engine thread */
+    _Atomic uint64_t alarms;  /* of those, builds that no trusted key vouches for */
     int64_t pause_ns;
     int32_t fail_code; /* what the module said by keel_fail in this call */
     char fail_text[256];

@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "image/trust.h"
 #include "loop/loop.h"
 #include "module/loader.h"
 #include "module/trial.h"
@@ -62,6 +63,7 @@ typedef struct Swapper {
     Trial *reader; /* a second helper, which reads images beside the trial; NULL: nothing is read */
     Stage *stage;  /* names for the trial */
     SwapTrialMode trial_mode;
+    Trust *trust; /* NULL: whoever can write a module's file is trusted */
     SwapAtBoundary *at_boundary;
     int (*offers)(const char *service); /* nonzero when the host has this service */
     void *host;
@@ -83,6 +85,15 @@ void swap_close(Swapper *swapper);
 
 typedef struct Attempt Attempt;
 typedef void AttemptThen(Attempt *attempt);
+
+/* What the host's keys say of a candidate. */
+typedef struct AttemptTrust {
+    TrustFault fault; /* TRUST_FITS also where no keys are asked */
+    Error why;
+    TrustProof proof;
+    Manifest manifest; /* genuine, and of other bytes; else empty */
+    int waited;        /* it was said that its manifest is awaited */
+} AttemptTrust;
 
 /* One slot's part of a group. */
 struct Attempt {
@@ -109,6 +120,7 @@ struct Attempt {
     int emptied;       /* its slot's state was reset for the hooks and doesn't count yet */
     char note[512];    /* why the trial was inconclusive or didn't run */
     TrialResult tried;
+    AttemptTrust trust;
     SwapAnswer answer;
 };
 

@@ -20,6 +20,7 @@ static const char PREFIX[] = "keel-";
 
 struct Stage {
     int fd; /* of the folder; flock'ed */
+    int alone;
     char folder[PATH_MAX / 2];
 };
 
@@ -147,6 +148,11 @@ void stage_free(Stage *stage)
     free(stage);
 }
 
+void stage_alone(Stage *stage)
+{
+    stage->alone = 1;
+}
+
 /* A shared library by its name: x.so, x.so.1.2 */
 static int is_library(const char *name)
 {
@@ -203,7 +209,7 @@ int stage_add(Stage *stage, unsigned long number, const char *original, int memf
         if (symlinkat(target, fd, file))
             failed = errno;
     }
-    if (!failed)
+    if (!failed && !stage->alone)
         link_neighbours(fd, original, file);
     if (fd >= 0)
         close(fd);

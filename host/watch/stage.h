@@ -14,6 +14,10 @@ typedef struct Stage Stage;
 int stage_new(Stage **ret, Error *err);
 void stage_free(Stage *stage);
 
+/* From now on names have nothing beside them: libraries next to the original are not found by
+ * $ORIGIN, since nobody vouches for them. */
+void stage_alone(Stage *stage);
+
 /* Makes the name for generation `number` of the file at `original`, whose bytes are in `memfd`
  * (stays the caller's and must stay open while the name is used). `*ret_path` is malloc'ed. */
 int stage_add(Stage *stage, unsigned long number, const char *original, int memfd, char **ret_path,

@@ -53,6 +53,15 @@ struct keel_host_options {
     /* One line of the log, on any thread. level: KEEL_LOG_… of keel/log.h */
     void (*log)(uint32_t level, const char *room, const char *text, void *user);
     void *log_user;
+    /* Only images that one of these keys signed run (docs/security.md). Each is a file with a
+     * public key, or ed25519:<64 digits>; copied. None: every image that can run does. */
+    const char *const *trust_keys;
+    uint32_t trust_key_count;
+    uint32_t reserved;
+    /* The file that keeps the highest counter of each module; NULL: $XDG_STATE_HOME/keel/trust or
+     * ~/.local/state/keel/trust; "": in memory only; "-": none,
+     * older builds are taken as well. Copied. */
+    const char *trust_state;
 };
 
 struct keel_slot_options {
@@ -143,6 +152,9 @@ struct keel_slot_status {
     char path[256];
     char tier_reason[160]; /* why memory isn't tracked; "" if it is */
     char last[512];        /* one sentence about the last attempt to swap */
+    uint64_t alarms;       /* builds that no trusted key vouched for */
+    uint64_t counter;      /* of the running build's manifest; 0 without trust_keys */
+    char signer[80];       /* the key that signed it, or "" */
 };
 
 /* As of the last boundary. [any] */
