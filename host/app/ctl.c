@@ -35,6 +35,9 @@ static const char help[] =
     "                            'text hello' 'resize 800 600' frame 'frame 10' …\n"
     "  pause [on|off]            stand still, or go on\n"
     "  frame-step [N]            run N frames (1) and stand still\n"
+    "  rewind SECONDS            back in time, as far as it is kept (keel dev, keel run --rewind)\n"
+    "       --frames             a number of frames instead\n"
+    "       --replay             from there give the modules again what they were given\n"
     "  tweak [NAME[=VALUE]…]     what can be set while it runs, and set it; VALUE may be default\n"
     "        --slot SLOT         of this slot only\n"
     "        --write-back        store the values in the sources, as the new defaults\n"
@@ -330,6 +333,7 @@ static const struct {
                 {"input", ask_input},
                 {"pause", ask_pause},
                 {"frame-step", ctl_frame_step},
+                {"rewind", ctl_rewind},
                 {"tweak", ctl_tweak},
                 {"log", ask_log},
                 {"quit", ask_quit}};
@@ -354,6 +358,7 @@ static int parse(int argc, char **argv, Ctl *ctl)
         {"file", required_argument, NULL, 'f'},    {"retry", no_argument, NULL, 'r'},
         {"same", no_argument, NULL, 's'},          {"state", required_argument, NULL, 'b'},
         {"slot", required_argument, NULL, 'l'},    {"write-back", no_argument, NULL, 'w'},
+        {"frames", no_argument, NULL, 'm'},        {"replay", no_argument, NULL, 'p'},
         {"follow", no_argument, NULL, 'F'},        {"lines", required_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     static char path[PATH_MAX];
@@ -392,6 +397,12 @@ static int parse(int argc, char **argv, Ctl *ctl)
             break;
         case 'w':
             ctl->write_back = 1;
+            break;
+        case 'm':
+            ctl->frames = 1;
+            break;
+        case 'p':
+            ctl->replay = 1;
             break;
         case 'r':
             ctl->retry = 1;
@@ -437,6 +448,8 @@ int app_ctl(int argc, char **argv)
         return ctl_wrong("--write-back belongs to tweak, not to %s", name);
     if (ctl.slot && strcmp(name, "tweak") && strcmp(name, "input"))
         return ctl_wrong("--slot belongs to tweak and input, not to %s", name);
+    if ((ctl.frames || ctl.replay) && strcmp(name, "rewind"))
+        return ctl_wrong("--frames and --replay belong to rewind, not to %s", name);
     status = commands[i].run(&ctl, argc - optind, argv + optind);
     client_close(ctl.client);
     return status;

@@ -9,7 +9,7 @@ enum { DONE = 0, REFUSED = 1, TROUBLE = 2 }; /* exit statuses */
 typedef struct Ctl {
     const char *target; /* name or path; NULL: default */
     const char *file, *state, *slot;
-    int json, retry, same, follow, write_back;
+    int json, retry, same, follow, write_back, frames, replay;
     long lines;
     double timeout;
     Client *client;
@@ -26,6 +26,7 @@ void ctl_print_json(const json_t *value);
 /* ---- ctl_live.c; each is given what stands behind its name ---- */
 
 int ctl_frame_step(Ctl *ctl, int count, char **args);
+int ctl_rewind(Ctl *ctl, int count, char **args);
 int ctl_tweak(Ctl *ctl, int count, char **args);
 
 #endif

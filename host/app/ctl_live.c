@@ -31,6 +31,32 @@ int ctl_frame_step(Ctl *ctl, int count, char **args)
     return DONE;
 }
 
+int ctl_rewind(Ctl *ctl, int count, char **args)
+{
+    char *end = NULL;
+    double back = count ? strtod(args[0], &end) : 0;
+    if (count != 1 || *end || end == args[0] || !(back > 0 && back <= 1e6) ||
+        (ctl->frames && back != (double)(long)back))
+        return ctl_wrong("rewind takes seconds, or --frames and a number, not \"%s\"",
+                         count ? args[count - 1] : "");
+    json_t *request = ctl->frames ? json_pack("{s:I}", "frames", (json_int_t)back)
+                                  : json_pack("{s:f}", "seconds", back);
+    json_object_set_new(request, "replay", json_boolean(ctl->replay));
+    json_t *result;
+    int status = ctl_ask(ctl, "rewind", request, &result);
+    if (status)
+        return status;
+    if (ctl->json)
+        ctl_print_json(result);
+    else
+        printf("%.2f s back%s\n", json_number_value(json_object_get(result, "seconds")),
+               json_is_true(json_object_get(result, "replay"))   ? ", and the same input again"
+               : json_is_true(json_object_get(result, "paused")) ? ", standing still"
+                                                                 : "");
+    json_decref(result);
+    return DONE;
+}
+
 /* ---- tweaks ---- */
 
 static const char *word(const json_t *tweak, const char *member)

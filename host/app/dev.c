@@ -26,6 +26,8 @@ static const char help[] =
     "exit status: 0 ended as asked, 1 nothing ran at the end, 2 wrong use, 70 a fault that this\n"
     "process could not get over\n";
 
+enum { REWIND_S = 10 };
+
 /* 0: go on; else the exit status plus one. */
 static int parse(int argc, char **argv, Session *session, const char **ret_command)
 {
@@ -144,6 +146,7 @@ int app_dev(int argc, char **argv)
     DevShared shared = {.session = &session, .lock = PTHREAD_MUTEX_INITIALIZER};
     const char *command = NULL;
     session_init(&session, "dev");
+    session.rewind = REWIND_S;
     int status = parse(argc, argv, &session, &command);
     if (status)
         return status - 1;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "host/host.h"
 
 void session_init(Session *session, const char *command)
 {
@@ -81,6 +82,9 @@ int session_option(Session *session, int option, char **argv)
     case 'p':
         if ((good = number(command, "probation", optarg, 1, 1e9, &value)))
             session->options.probation_frames = (uint32_t)value;
+        break;
+    case 'R':
+        good = number(command, "rewind", optarg, 0, 600, &session->rewind);
         break;
     case 'N':
         session->name = optarg;
@@ -153,6 +157,7 @@ int session_open(Session *session, const char *title)
         session_say(session, KEEL_LOG_ERROR, keel_host_error());
         return 2;
     }
+    session->host->past_span_ns = (int64_t)(session->rewind * 1e9);
     if (keel_host_serve(session->host, session->name)) {
         say_line(&session->say, KEEL_LOG_WARN, "control", keel_host_error());
         if (session->name)

@@ -18,6 +18,7 @@ typedef struct Session {
     double fps; /* 0: as many as it goes */
     long long frames;
     const char *name;
+    double rewind; /* seconds that slots can go back */
     Say say;
     keel_host *host;
     Pacer pacer;
@@ -31,7 +32,7 @@ typedef struct Session {
         {"trial", required_argument, NULL, 't'}, {"memory", required_argument, NULL, 'm'},         \
         {"deadline", required_argument, NULL, 'd'}, {"probation", required_argument, NULL, 'p'},   \
         {"name", required_argument, NULL, 'N'}, {"json", no_argument, NULL, 'j'},                  \
-        {"verbose", no_argument, NULL, 'v'},                                                       \
+        {"verbose", no_argument, NULL, 'v'}, {"rewind", required_argument, NULL, 'R'},             \
     {                                                                                              \
         "help", no_argument, NULL, 'h'                                                             \
     }
@@ -44,6 +45,7 @@ typedef struct Session {
     "  --memory MODE      how changed memory is found: auto, track, copy or off\n"      \
     "  --deadline MS      longest time for one call of a module; 0: no limit\n"         \
     "  --probation N      frames that the generation before stays ready (120)\n"        \
+    "  --rewind SECONDS   how far it can be put back in time (keel dev: 10; else 0)\n"  \
     "  --name NAME        name or path of the control socket (default)\n"               \
     "  --json             one JSON object a line instead of text\n"                     \
     "  -v, --verbose      say more\n"

@@ -34,6 +34,12 @@ static void print_host(FILE *file, const json_t *host)
     if (json_object_get(host, "missed"))
         fprintf(file, ", %s missed", text_count(missed, count_of(host, "missed")));
     fputs(json_is_true(json_object_get(host, "paused")) ? ", PAUSED\n" : "\n", file);
+    const json_t *rewind = json_object_get(host, "rewind");
+    if (number_of(rewind, "seconds") > 0) {
+        char bytes[TEXT_CELL_BYTES];
+        fprintf(file, "can go back %.1f s (%s)\n", number_of(rewind, "seconds"),
+                text_bytes(bytes, count_of(rewind, "bytes")));
+    }
 }
 
 static const char *phase_text(char *out, const json_t *slot)

@@ -23,6 +23,7 @@ typedef struct StatusAnswer {
     Host *host;
     Request *request;
     uint64_t frames;
+    HostPast past;
     int count;
     struct keel_slot_status slots[];
 } StatusAnswer;
@@ -53,14 +54,16 @@ static json_t *slot_json(int number, const struct keel_slot_status *s)
         "counter", (json_int_t)s->counter, "signer", s->signer);
 }
 
-static json_t *host_json(const Host *host, uint64_t frames)
+static json_t *host_json(const Host *host, uint64_t frames, const HostPast *past)
 {
     double uptime = (double)(clock_now_ns() - host->opened_ns) / 1e9;
-    return json_pack("{s:i, s:s, s:s, s:f, s:I, s:f, s:b, s:s?}", "pid", (int)getpid(), "version",
+    return json_pack("{s:i, s:s, s:s, s:f, s:I, s:f, s:b, s:s?, s:{s:f, s:I, s:o}}", "pid", (int)getpid(), "version",
                      KEEL_VERSION, "abi", "1.0", "uptime_s", uptime, "frames", (json_int_t)frames,
                      "fps", uptime > 0 ? (double)frames / uptime : 0.0, "paused",
                      (int)atomic_load(&host->paused), "trust",
-                     host->trust ? trust_keys_text(host->trust) : NULL);
+                     host->trust ? trust_keys_text(host->trust) : NULL, "rewind", "seconds",
+                     (double)past->reach_ns / 1e9, "bytes", (json_int_t)past->bytes, "why",
+                     message_text(past->why));
 }
 
 static void status_reply(void *user)
@@ -70,7 +73,7 @@ static void status_reply(void *user)
     for (int i = 0; i < answer->count; i++)
         json_array_append_new(slots, slot_json(i, &answer->slots[i]));
     request_reply(answer->request,
-                  json_pack("{s:o, s:o, s:o}", "host", host_json(answer->host, answer->frames),
+                  json_pack("{s:o, s:o, s:o}", "host", host_json(answer->host, answer->frames, &answer->past),
                             "slots", slots, "limits", limits_json()));
     free(answer);
 }
@@ -79,6 +82,7 @@ static void status_at_boundary(void *user)
 {
     StatusAnswer *answer = user;
     answer->frames = answer->host->frames;
+    host_past_status(answer->host, &answer->past);
     for (int i = 0; i < answer->count; i++)
         host_fill_status(answer->host->slots[i], &answer->slots[i]);
     loop_post(answer->host->loop, status_reply, answer);
@@ -346,6 +350,7 @@ static const Command commands[] = {
      run_input},
     {"pause", "stand still or go on: {on: true|false}", control_pause},
     {"frame-step", "while paused, run frames and stand still again: {frames}", control_step},
+    {"rewind", "back in time, and play it again: {seconds or frames, replay}", control_rewind},
     {"tweak", "what can be set, or set one: {slot, set, value}", control_tweak},
     {"log", "the last records: {count, after}", run_log},
     {"quit", "end the host", run_quit},

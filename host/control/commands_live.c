@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "control/commands.h"
 #include "control/message.h"
+#include "swap/past.h"
 
 enum { STEPS_MOST = 100000 };
 
@@ -69,6 +70,77 @@ void control_step(Request *request, void *user)
     }
     *step = (Step){.host = host, .request = request, .count = (uint32_t)frames};
     boundary_post(&host->boundary, begin_steps, step);
+}
+
+/* ---- back in time ---- */
+
+typedef struct GoBack {
+    Host *host;
+    Request *request;
+    int64_t back_ns;
+    json_int_t frames; /* 0: by time */
+    int play;
+    int64_t gone_ns; /* how far it went */
+    Error err;
+} GoBack;
+
+static void gone_back(void *user)
+{
+    GoBack *back = user;
+    if (back->err.code)
+        request_fail(back->request, back->err.code, "%s", back->err.text);
+    else
+        request_reply(back->request,
+                      json_pack("{s:f, s:b, s:b}", "seconds", (double)back->gone_ns / 1e9, "replay",
+                                back->play, "paused", (int)atomic_load(&back->host->paused)));
+    free(back);
+}
+
+/* Frames are those of the first slot; all go back by the same time. */
+static int64_t target(const GoBack *back)
+{
+    const Host *host = back->host;
+    if (!back->frames || !atomic_load(&host->slot_count) || !host->slots[0]->past)
+        return host->module_ns - back->back_ns;
+    const Slot *slot = host->slots[0];
+    uint64_t frames =
+        (uint64_t)back->frames < slot->frames ? slot->frames - (uint64_t)back->frames : 0;
+    return past_time_of(slot->past, frames);
+}
+
+static void go_back(void *user)
+{
+    GoBack *back = user;
+    int64_t before_ns = back->host->module_ns;
+    host_go_back(back->host, target(back), back->play, &back->err);
+    back->gone_ns = before_ns - back->host->module_ns;
+    if (loop_post(back->host->loop, gone_back, back))
+        free(back);
+}
+
+void control_rewind(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *args = request_args(request);
+    const json_t *seconds = json_object_get(args, "seconds"),
+                 *frames = json_object_get(args, "frames");
+    double back_s = json_number_value(seconds);
+    if ((seconds != NULL) == (frames != NULL) || (seconds && !(back_s > 0 && back_s <= 1e6)) ||
+        (frames && json_integer_value(frames) < 1)) {
+        request_fail(request, KEEL_EINVAL, "rewind takes seconds or frames, above 0");
+        return;
+    }
+    GoBack *back = malloc(sizeof *back);
+    if (!back) {
+        request_fail(request, KEEL_ENOMEM, "no memory for the answer");
+        return;
+    }
+    *back = (GoBack){.host = host,
+                     .request = request,
+                     .back_ns = (int64_t)(back_s * 1e9),
+                     .frames = json_integer_value(frames),
+                     .play = json_is_true(json_object_get(args, "replay"))};
+    boundary_post(&host->boundary, go_back, back);
 }
 
 /* ---- tweaks ---- */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "host/host.h"
+#include "swap/past.h"
 
 /* What a slot's frame came to. */
 typedef struct Outcome {
@@ -129,6 +130,8 @@ static void collect(Host *host, Slot *slot, int64_t time_ns)
     uint64_t owner;
     Fault fault;
     slot->effects.resting = slot_stands_still(slot);
+    if (slot->past && past_playing(slot->past))
+        return; /* what it gets is recorded */
     if (effects_collect(&slot->effects, time_ns, &slot->inputs, &owner, &fault)) {
         swap_recover(slot, &fault);
         handle_fault(host, slot, owner, &fault, "its work on a worker thread faulted");
@@ -140,7 +143,10 @@ static void run_slot(Slot *slot, int64_t time_ns, Outcome *outcome)
     outcome->ran = !slot_stands_still(slot);
     if (!outcome->ran)
         return;
-    slot_frame_open(slot, time_ns);
+    if (slot->past && past_playing(slot->past))
+        past_open(slot->past);
+    else
+        slot_frame_open(slot, time_ns);
     outcome->owner = slot->running->number;
     outcome->fault.kind = FAULT_NONE;
     outcome->kind = slot_frame_run(slot, &outcome->fault);
@@ -229,6 +235,8 @@ static void close_frame(Slot *slot, Outcome *outcome)
     }
     Error err = {0};
     int rc = slot_frame_undo(slot, &err);
+    if (slot->past)
+        past_go_on(slot->past); /* no further along what was recorded */
     snprintf(outcome->undone, sizeof outcome->undone, "%.190s",
              rc ? err.text : "the frame is undone, its state is that of the frame before");
     if (slot->probation.old) /* also when another slot's fault takes it back first */
@@ -274,7 +282,8 @@ int keel_host_frame_at(keel_host *host, int64_t real_ns)
         return 0;
     }
     slots = atomic_load(&host->slot_count);
-    time_ns = host_module_time(host, real_ns); /* the boundary may have moved it */
+    /* The boundary may have moved it. */
+    time_ns = host_past_time(host, host_module_time(host, real_ns));
     int ran = 0;
     host_input_before_frame(host);
     for (int i = 0; i < slots; i++)

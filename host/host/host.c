@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "fault/report.h"
 #include "host/services.h"
+#include "swap/past.h"
 
 enum { WORKERS_MOST = 8, ADD_LOOK_NS = 2 * 1000 * 1000 };
 #define CLOSE_PATIENCE_NS (INT64_C(3) * 1000 * 1000 * 1000)
@@ -226,6 +227,7 @@ void keel_host_close(keel_host *host)
     loop_free(host->loop);
     for (int i = 0; i < slots; i++) {
         State *state = host->slots[i]->state;
+        past_free(host->slots[i]->past);
         slot_done(host->slots[i]);
         state_close(state);
         free(host->slots[i]);

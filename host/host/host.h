@@ -80,6 +80,9 @@ struct keel_host {
     LoopFunction *stepped;
     void *stepped_user;
 
+    int64_t past_span_ns; /* how far slots can go back in time, 0: not at all; set before slots */
+    int replaying;        /* [frame] slots are given recorded frames */
+
     char sources[1024]; /* where the modules' sources are, "" where unknown; set before frames */
     HostWindow window;  /* [frame] */
     char *clipboard;    /* [frame] where there is no window */
@@ -131,6 +134,27 @@ int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, voi
 /* Stands still, after `frames` more frames; then calls done(user), also when somebody lets it go on
  * before. [frame] */
 void host_step(Host *host, uint32_t frames, LoopFunction *done, void *user);
+
+/* ---- going back in time: rewinding.c; [frame], between two frames ---- */
+
+/* Memory that the pages of earlier moments may take, a slot. */
+#define HOST_PAST_BYTES (UINT64_C(256) << 20)
+
+typedef struct HostPast {
+    int64_t reach_ns; /* how far back all slots can go */
+    uint64_t bytes;
+    char why[160]; /* why not at all, "" if they can */
+} HostPast;
+void host_past_status(const Host *host, HostPast *ret);
+
+/* Puts all slots back to `time_ns` of the modules' clock, or to the oldest that is kept; they have
+ * drawn that frame again. `play`: from there they are given what they were given, then go on; else
+ * they go on at once, or stand while the host is paused. KEEL_EREFUSED, KEEL_EBUSY: nothing was
+ * done. KEEL_EFAULT: it was, and the code faulted on the way. */
+int host_go_back(Host *host, int64_t time_ns, int play, Error *err);
+
+/* Before slots run a frame: the time of the recorded frame that is due, or `time_ns`. */
+int64_t host_past_time(Host *host, int64_t time_ns);
 
 int host_stands(const Host *host);
 /* A frame at `module_ns` ran. */

@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "host/host.h"
 #include "host/services.h"
+#include "swap/past.h"
 
 enum { ADD_LOOK_NS = 2 * 1000 * 1000 };
 
@@ -68,6 +70,9 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
         slot->path = strdup(path);
     name_slot(host, slot, options->name, path);
     services_give(slot);
+    Past *past;
+    if (host->past_span_ns && past_new(slot, host->past_span_ns, HOST_PAST_BYTES, &past, err))
+        log_warn("state", "%s: %s", slot->name, err->text); /* it runs without */
     host->slots[number] = slot;
     atomic_store(&host->slot_count, number + 1);
     *ret_slot = slot;

@@ -54,6 +54,6 @@ void host_ran(Host *host, int64_t module_ns)
     int paused = (int)atomic_load(&host->paused);
     if (host->stepped && (!paused || !--host->steps))
         tell_stepped(host);
-    if (paused)
+    if (paused || host->replaying)
         host->stood = 1;
 }

@@ -220,7 +220,8 @@ struct State {
     int span_count;
     uint32_t static_pages;
 
-    Pin *pins[STATE_PINS];
+    Pin *pins[STATE_PINS + STATE_MOMENTS]; /* those without a table are behind the others */
+    int pin_top;                           /* no pin from here on */
     int pin_count;
 
     void **foreign; /* libc's memory to free when the frame counts */

@@ -6,17 +6,18 @@
 
 #include "state/internal.h"
 
-int state_pin(State *state, Pin **ret, Error *err)
+static int pin_between(State *state, int first, int last, Pin **ret, Error *err)
 {
     Store *store = &state->store;
     if (state->tier == STATE_TIER_OFF)
         return err_set(err, KEEL_EUNSUPPORTED, "there is no checkpoint to pin: %s",
                        state->tier_reason);
-    int place = 0;
-    while (place < STATE_PINS && state->pins[place])
+    int place = first;
+    while (place < last && state->pins[place])
         place++;
-    if (place == STATE_PINS)
-        return err_set(err, KEEL_ELIMIT, "%d moments of the state are pinned already", STATE_PINS);
+    if (place == last)
+        return err_set(err, KEEL_ELIMIT, "%d moments of the state are pinned already",
+                       last - first);
     int code = store_open_pool(store, err);
     if (code != 0)
         return code;
@@ -30,17 +31,42 @@ int state_pin(State *state, Pin **ret, Error *err)
     pin->static_pages = state->static_pages;
     pin->span_count = state->span_count;
     memcpy(pin->spans, state->spans, sizeof pin->spans);
-    pin->table_offset = store_table_offset(store, place);
-    PageRange *table = (PageRange *)(store->pool + pin->table_offset); /* {id, slot + 1} */
-    for (uint32_t i = 0; i < store->pooled_count; i++) {
-        uint32_t id = store->pooled[i];
-        table[pin->table_count++] = (PageRange){id, store->slot_of[id]};
+    if (place < STATE_PINS) {
+        pin->table_offset = store_table_offset(store, place);
+        PageRange *table = (PageRange *)(store->pool + pin->table_offset); /* {id, slot + 1} */
+        for (uint32_t i = 0; i < store->pooled_count; i++) {
+            uint32_t id = store->pooled[i];
+            table[pin->table_count++] = (PageRange){id, store->slot_of[id]};
+        }
     }
     pin->epoch = store->epoch++;
     state->pins[place] = pin;
+    if (place >= state->pin_top)
+        state->pin_top = place + 1;
     state->pin_count++;
     *ret = pin;
     return 0;
+}
+
+int state_pin(State *state, Pin **ret, Error *err)
+{
+    return pin_between(state, 0, STATE_PINS, ret, err);
+}
+
+int state_pin_moment(State *state, Pin **ret, Error *err)
+{
+    return pin_between(state, STATE_PINS, STATE_PINS + STATE_MOMENTS, ret, err);
+}
+
+void state_fold_pins(State *state)
+{
+    store_fold(state, state->store.old_count / 8 + 1);
+}
+
+uint64_t state_pinned_bytes(const State *state)
+{
+    const Store *store = &state->store;
+    return (uint64_t)(store->slot_count - store->free_count) * PAGE_BYTES;
 }
 
 void state_unpin(Pin *pin)
@@ -49,6 +75,8 @@ void state_unpin(Pin *pin)
         return;
     State *state = pin->state;
     state->pins[pin->place] = NULL;
+    while (state->pin_top && !state->pins[state->pin_top - 1])
+        state->pin_top--;
     state->pin_count--;
     free(pin);
 }

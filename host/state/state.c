@@ -96,7 +96,7 @@ void state_close(State *state)
 {
     if (!state)
         return;
-    for (int i = 0; i < STATE_PINS; i++)
+    for (int i = 0; i < STATE_PINS + STATE_MOMENTS; i++)
         state_unpin(state->pins[i]);
     shim_done(state);
     track_close(state);

@@ -128,6 +128,14 @@ enum { STATE_PINS = 4 };
 int state_pin(State *state, Pin **ret, Error *err);
 void state_unpin(Pin *pin); /* [frame] */
 
+/* The same, cheaper, for this process only: state_pin_view refuses it. At most STATE_MOMENTS more. [frame] */
+enum { STATE_MOMENTS = 60 };
+int state_pin_moment(State *state, Pin **ret, Error *err);
+/* What pages cost that only pins need, roughly: those whose pins are gone are given back by and by. */
+uint64_t state_pinned_bytes(const State *state);
+/* Gives them back now: a few nanoseconds a page. [frame] */
+void state_fold_pins(State *state);
+
 /* Puts arena and statics back to the pinned moment (rollback --state=before). [frame] */
 int state_restore_pin(State *state, Pin *pin, Error *err);
 

@@ -172,7 +172,7 @@ static int pin_reaches(const State *state, const Pin *pin, uint32_t id)
 /* Does a pin see the current version of `id`, written in `epoch`? */
 int store_needed(const State *state, uint32_t id, uint32_t epoch)
 {
-    for (int i = 0; i < STATE_PINS; i++)
+    for (int i = 0; i < state->pin_top; i++)
         if (state->pins[i] && epoch <= state->pins[i]->epoch &&
             pin_reaches(state, state->pins[i], id))
             return 1;
@@ -303,7 +303,7 @@ void store_fold(State *state, uint32_t budget)
             store->old_cursor = 0;
         OldVersion *old = &store->old[store->old_cursor];
         int needed = 0;
-        for (int i = 0; i < STATE_PINS; i++)
+        for (int i = 0; i < state->pin_top && !needed; i++)
             if (state->pins[i] && old->from <= state->pins[i]->epoch &&
                 state->pins[i]->epoch < old->to && pin_reaches(state, state->pins[i], old->id))
                 needed = 1;

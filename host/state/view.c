@@ -29,6 +29,8 @@ int state_pin_view(const Pin *pin, StateView *ret, Error *err)
 {
     if (!pin)
         return err_set(err, KEEL_EINVAL, "no pin");
+    if (pin->place >= STATE_PINS)
+        return err_set(err, KEEL_EINVAL, "this pin is for its own process only");
     const State *state = pin->state;
     const Store *store = &state->store;
     PlainView plain = {.magic = VIEW_MAGIC,

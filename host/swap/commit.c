@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "swap/recorder.h"
+#include "swap/past.h"
 #include "swap/swap.h"
 
 /* ---- sentences, written by the engine thread ---- */
@@ -179,6 +180,8 @@ int group_commit(Group *group, Error *err)
                                       .by_hooks = attempt->how == TRIAL_HOOKS,
                                       .stopped = slot->breaker.open,
                                       .first = 1};
+        if (attempt->how != TRIAL_KEEP)
+            past_forget(slot->past, "the types of the state changed in a swap since then");
         breaker_reset(&slot->breaker);
         slot->swaps++;
     }

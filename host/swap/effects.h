@@ -110,6 +110,27 @@ int effects_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *
 void effects_commit(Effects *effects);
 void effects_undo(Effects *effects);
 
+/* ---- going back ---- */
+
+/* What timers and tasks there are, between two frames. Images are not part of it. */
+typedef struct EffectsPast {
+    Timer *timers;
+    uint32_t timer_top, timer_count;
+    int64_t timer_next_ns;
+    struct TaskPast {
+        uint64_t tag;
+        uint32_t generation, op;
+        int there;
+    } *tasks;
+    uint32_t task_top;
+} EffectsPast;
+
+int effects_keep(const Effects *effects, EffectsPast *ret); /* KEEL_ENOMEM */
+void effects_past_done(EffectsPast *past);
+/* All as it was then. Work that ran is forgotten; the tasks of then wait, held, for what a record
+ * says or for effects_release. Between two frames. */
+void effects_go_back(Effects *effects, const EffectsPast *past);
+
 /* ---- in a replay (held) ---- */
 
 /* Events of the timers that are due, as effects_collect puts them. */

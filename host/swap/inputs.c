@@ -219,6 +219,25 @@ void inputs_put_back(Inputs *inputs)
     inputs->taken = NULL;
 }
 
+void inputs_clear(Inputs *inputs, uint32_t but, struct keel_input_state *state)
+{
+    Input **at = &inputs->first;
+    while (*at) {
+        Input *input = *at;
+        if (input->event.kind == but) {
+            at = &input->next;
+            continue;
+        }
+        const struct keel_input *did = input_of_event(&input->event);
+        if (did && state)
+            input_state_fold(state, did);
+        *at = input->next;
+        free(input);
+        inputs->waiting--;
+    }
+    inputs->last = at;
+}
+
 int inputs_encode(const Inputs *inputs, Buf *out)
 {
     uint64_t count = inputs->recorded < INPUTS_FRAMES ? inputs->recorded : INPUTS_FRAMES;

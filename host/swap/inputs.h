@@ -76,6 +76,9 @@ uint32_t inputs_undo(Inputs *inputs);
 /* The same, and it wasn't a try: they wait again as if they had not been taken. */
 void inputs_put_back(Inputs *inputs);
 
+/* Forgets all that wait, but for those of kind `but`; `state`, if not NULL, hears of them. */
+void inputs_clear(Inputs *inputs, uint32_t but, struct keel_input_state *state);
+
 /* The remembered frames, oldest first, as bytes for another process. */
 int inputs_encode(const Inputs *inputs, Buf *out);
 

@@ -99,7 +99,7 @@ static void give_events(Playback *playback, const JournalRecord *record, int64_t
     inputs_commit(&playback->due, &none);
 }
 
-FaultKind playback_frame(Playback *playback, const JournalRecord *record, Fault *ret_fault)
+void playback_open(Playback *playback, const JournalRecord *record)
 {
     Slot *slot = playback->slot;
     JournalFrame frame;
@@ -110,6 +110,12 @@ FaultKind playback_frame(Playback *playback, const JournalRecord *record, Fault 
     slot->frame.dt = frame.dt;
     slot->frame.flags = frame.flags;
     slot->wall_ns = frame.wall_ns;
+}
+
+FaultKind playback_frame(Playback *playback, const JournalRecord *record, Fault *ret_fault)
+{
+    Slot *slot = playback->slot;
+    playback_open(playback, record);
     FaultKind kind = slot_frame_run(slot, ret_fault);
     if (kind != FAULT_NONE)
         return kind;
@@ -119,7 +125,7 @@ FaultKind playback_frame(Playback *playback, const JournalRecord *record, Fault 
         memcpy(ret_fault->text, err.text, sizeof ret_fault->text - 1);
         return FAULT_MEMORY;
     }
-    slot->frames = frame.index + 1;
+    slot->frames = slot->frame.index + 1;
     playback->frames++;
     return FAULT_NONE;
 }

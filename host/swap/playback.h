@@ -26,6 +26,9 @@ void playback_done(Playback *playback);
 FaultKind playback_enter(Playback *playback, Generation *generation, const JournalGeneration *how,
                          Fault *ret_fault);
 
+/* Gives the slot one frame's events and opens it: what stands before slot_frame_run. */
+void playback_open(Playback *playback, const JournalRecord *record);
+
 /* Runs and commits one frame. `record` must have passed journal_frame_read. FAULT_NONE, or what the
  * module did; the frame is then open and may be undone. */
 FaultKind playback_frame(Playback *playback, const JournalRecord *record, Fault *ret_fault);

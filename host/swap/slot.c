@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "swap/past.h"
 #include "swap/recorder.h"
 
 /* A save, restore or start walks the whole state: it may take this much longer than a frame. */
@@ -329,6 +330,8 @@ int slot_frame_commit(Slot *slot, Error *err)
 {
     if (slot->recorder)
         recorder_gather(slot->recorder, slot);
+    if (slot->past)
+        past_gather(slot->past);
     effects_commit(&slot->effects);
     draw_commit(&slot->draw);
     inputs_commit(&slot->inputs, &slot->frame);
@@ -339,6 +342,8 @@ int slot_frame_commit(Slot *slot, Error *err)
     int code = state_commit(slot->state, err);
     if (slot->recorder)
         recorder_frame(slot->recorder, slot);
+    if (slot->past)
+        past_frame(slot->past);
     return code;
 }
 

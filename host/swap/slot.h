@@ -83,6 +83,7 @@ struct keel_slot {
     Generation *running; /* NULL: nothing to run */
     SlotEntered entered;
     struct Recorder *recorder; /* NULL: no journal is written */
+    struct Past *past;         /* NULL: it can't go back in time; the host's */
     Image *history;            /* the one before the running one, for a rollback after probation */
     Probation probation;
     Breaker breaker;

@@ -169,6 +169,8 @@ int tasks_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *re
             }
         }
         TaskPlace *place = find_task(effects, task->handle);
+        if (place && place->task != task) /* the handle was given again after going back */
+            place = NULL;
         if (place && !atomic_load(&task->cancelled)) {
             struct keel_event event = {.kind = KEEL_EVENT_TASK,
                                        .tag = task->tag,

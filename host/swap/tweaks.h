@@ -16,7 +16,7 @@
 enum { TWEAK_NAME_BYTES = 48, TWEAK_FILE_BYTES = 256, TWEAKS_MOST = 128 };
 
 /* An input's kind that the module never sees. */
-#define TWEAK_EVENT UINT32_C(0x80000001)
+#define TWEAK_EVENT UINT32_C(0x80000002)
 
 /* What people see of one. */
 typedef struct Tweak {

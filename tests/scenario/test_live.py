@@ -155,6 +155,172 @@ class Live(KeelTest):
         self.assertEqual(content(path).decode(), text)
         host.end()
 
+    # ---- back in time
+
+    PAST = r"""
+#include <keel/keel.h>
+struct past { uint64_t frames, sum, random, told, ticks, results; keel_handle timer; };
+static int32_t work(struct keel_work *w)
+{
+    w->give(w, w->input, w->input_bytes);
+    return 0;
+}
+static void event(keel *k, const struct keel_event *e)
+{
+    struct past *p = keel_state(k, struct past);
+    if (e->kind == KEEL_EVENT_MESSAGE)
+        p->sum += *(const unsigned char *)e->data * STEP;
+    if (e->kind == KEEL_EVENT_TIMER)
+        p->ticks++;
+    if (e->kind == KEEL_EVENT_TASK && e->result == 0) {
+        p->results += *(const uint64_t *)e->data;
+        p->random ^= keel_random(k);
+    }
+}
+static void frame(keel *k, const struct keel_frame *f)
+{
+    struct past *p = keel_state(k, struct past);
+    if (!p->timer)
+        p->timer = keel_timer_start(k, 0, 50000000, 1);
+    p->frames++;
+    p->random = p->random * 31 + keel_random(k);
+    if (p->frames % 20 == 0)
+        keel_task_start(k, 1, 0, 0, &p->frames, sizeof p->frames);
+    keel_info(k, "@%llu: sum %llu random %016llx ticks %llu results %llu at %lld",
+              (unsigned long long)p->frames, (unsigned long long)p->sum,
+              (unsigned long long)p->random, (unsigned long long)p->ticks,
+              (unsigned long long)p->results, (long long)f->time_ns);
+}
+KEEL_MODULE("past", "1.0", KEEL_ON(frame, frame) KEEL_ON(event, event) KEEL_ON(work, work))
+"""
+
+    def past(self, *args):
+        host = self.host(self.place(build("#define STEP 1\n" + self.PAST), "past.so"),
+                         "--rewind", "20", *args)
+        host.wait("@30:")
+        for letter in "abc":
+            host.call("send", slot="past", text=letter)
+            host.frames_pass(7)
+        return host
+
+    def by_frame(self, host, after, before=None):
+        found = {}
+        for text in host.texts("@", after=after)[:before]:
+            number, rest = text.split("@")[1].split(": ", 1)
+            found.setdefault(int(number), rest)
+        return found
+
+    def test_the_same_input_gives_the_same_frames(self):
+        host = self.past()
+        mark = host.mark()
+        at = host.slot()["frames"]
+        answer = host.call("rewind", frames=at - 10, replay=True)
+        self.assertGreater(answer["seconds"], 0)
+        host.wait("@%d:" % (at + 20), after=mark)
+        first, again = self.by_frame(host, 0, mark), self.by_frame(host, mark)
+        both = [n for n in again if n in first and n > 12]
+        self.assertGreater(len(both), 30)
+        for number in both:
+            self.assertEqual(again[number], first[number], "frame %d" % number)
+        # Afterwards it goes on: with tasks and timers of its own, its clock without a jump.
+        host.call("send", slot="past", text="a")
+        host.frames_pass(40)
+        last = self.by_frame(host, mark)
+        numbers = sorted(last)
+        times = [int(last[n].rsplit(" ", 1)[1]) for n in numbers]
+        self.assertTrue(all(0 < b - a < 200e6 for a, b in zip(times, times[1:])))
+        host.end()
+
+    def test_new_code_gets_the_old_input(self):
+        host = self.past()
+        host.wait("sum 294 ")
+        at = host.slot()["frames"]
+        mark = host.mark()
+        self.place(build("#define STEP 2\n" + self.PAST), "past.so")
+        host.wait("→ 2", after=mark)
+        mark = host.mark()
+        ctl = self.keel("ctl", "--socket", host.socket_path, "rewind", "--replay", "--frames",
+                        str(host.slot()["frames"] - 20))
+        self.assertEqual(ctl.returncode, 0, ctl.stderr)
+        self.assertRegex(ctl.stdout, r"^\d+\.\d\d s back, and the same input again$")
+        host.wait("@%d: sum 588 " % at, after=mark)
+        self.assertEqual(host.slot()["generation"], 2)
+        host.end()
+
+    def test_standing_in_the_past_and_going_on_from_there(self):
+        host = self.past()
+        host.call("pause", on=True)
+        now = host.slot()["frames"]
+        answer = host.call("rewind", frames=15)
+        self.assertTrue(answer["paused"])
+        self.assertEqual(host.slot()["frames"], now - 15)
+        host.call("rewind", frames=5)
+        self.assertEqual(host.slot()["frames"], now - 20)
+        mark = host.mark()
+        host.call("pause", on=False)
+        host.frames_pass(3)
+        self.assertEqual(min(self.by_frame(host, mark)), now - 19)
+        host.end()
+
+    def test_what_cant_be_gone_back_to(self):
+        host = self.past()
+        self.assertIn("above 0", host.refused("rewind")["text"])
+        host.refused("rewind", seconds=-1)
+        host.refused("rewind", seconds=1, frames=1)
+        self.assertGreater(host.status()["host"]["rewind"]["seconds"], 0)
+        # Too far: to the oldest that there is.
+        host.call("rewind", seconds=1000)
+        self.assertLess(host.slot()["frames"], 25)
+        # Other types: the state went through hooks, or began anew; what was before is of no use.
+        mark = host.mark()
+        other = self.PAST.replace("struct past {", "struct past { uint64_t more;")
+        other = other.replace("KEEL_ON(frame, frame)", "KEEL_ON(frame, frame) KEEL_ON(restore, restore)"
+                              " KEEL_ON(save, save)")
+        hooks = """
+static int save(keel *k, struct keel_writer *w) { (void)k; (void)w; return 0; }
+static int restore(keel *k, struct keel_reader *r) { (void)r; keel_state(k, struct past); return 0; }
+"""
+        for name, text in (("1", self.PAST.replace("KEEL_ON(frame, frame)", "KEEL_ON(frame, frame) "
+                            "KEEL_ON(restore, restore) KEEL_ON(save, save)")), ("2", other)):
+            text = text.replace("static void frame", hooks + "static void frame")
+            self.place(build("#define STEP 3\n" + text), "past.so")
+            host.wait("→ %d" % (int(name) + 1), after=mark)
+        host.frames_pass(3)
+        answer = host.call("rewind", seconds=1000)
+        self.assertLess(answer["seconds"], 5)
+        host.end()
+
+    def test_off_says_so(self):
+        host = self.live()
+        host.wait("g 9.8")
+        self.assertIn("keel run --rewind", host.refused("rewind", seconds=1)["text"])
+        host.end()
+
+    def test_memory_is_bounded(self):
+        host = self.host(self.place(build(r"""
+#include <keel/keel.h>
+enum { BYTES = 24 << 20 };
+struct big { uint64_t frames; char bytes[BYTES]; };
+static void frame(keel *k, const struct keel_frame *f)
+{
+    struct big *b = keel_state(k, struct big);
+    for (int i = 0; i < BYTES; i += 4096)
+        b->bytes[i] = (char)b->frames;
+    b->frames++;
+    (void)f;
+}
+KEEL_MODULE("big", "1.0", KEEL_ON(frame, frame))
+"""), "big.so"), "--rewind", "2", "--deadline", "0")
+        try:
+            host.frames_pass(200)
+            if host.slot()["state"]["tier"] != "off":
+                rewind = host.status()["host"]["rewind"]
+                self.assertGreater(rewind["seconds"], 0)
+                self.assertLess(rewind["bytes"], (256 + 64) << 20)
+                host.call("rewind", seconds=rewind["seconds"] / 2)
+        finally:
+            host.end()
+
 
 if __name__ == "__main__":
     keeltest.main()

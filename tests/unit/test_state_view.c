@@ -150,6 +150,63 @@ static void views_are_exact(StateTier tier)
     state_close(state);
 }
 
+static int add_object(const StateObject *object, void *user)
+{
+    uint64_t *sum = user;
+    uint64_t address = (uintptr_t)object->address;
+    *sum = *sum * 31 + hash_bytes(object->address, (size_t)object->bytes).low + address;
+    return 0;
+}
+
+/* Of all objects; the head also counts what was ever in use. */
+static uint64_t objects_hash(State *state)
+{
+    uint64_t sum = 0;
+    state_each(state, add_object, &sum);
+    return sum;
+}
+
+/* Moments: as exact as pins, restored in any order, for their own process only; none is left over. */
+static void moments_are_exact(void **unused)
+{
+    (void)unused;
+    State *state = NULL;
+    ok(state_open(NULL, &state, &ok_err));
+    Pin *moments[STATE_MOMENTS], *more = NULL;
+    uint64_t want[STATE_MOMENTS];
+    uint64_t n = 0;
+    for (int i = 0; i < STATE_MOMENTS; i++) {
+        for (int k = 0; k < 5; k++) {
+            frame(state, n++);
+            ok(state_commit(state, &ok_err));
+        }
+        want[i] = objects_hash(state);
+        ok(state_pin_moment(state, &moments[i], &ok_err));
+    }
+    assert_int_equal(state_pin_moment(state, &more, NULL), KEEL_ELIMIT);
+    StateView view;
+    assert_int_equal(state_pin_view(moments[0], &view, NULL), KEEL_EINVAL);
+    ok(state_pin(state, &more, &ok_err)); /* the others' places are their own */
+    assert_true(state_pinned_bytes(state) > 0);
+    for (int i = 0; i < 2 * STATE_MOMENTS; i++) {
+        int at = i * 37 % STATE_MOMENTS;
+        frame(state, n++);
+        ok(state_restore_pin(state, moments[at], &ok_err));
+        assert_true(objects_hash(state) == want[at]);
+        ok(state_check(state, &ok_err));
+    }
+    state_unpin(more);
+    for (int i = 0; i < STATE_MOMENTS; i++)
+        state_unpin(moments[i * 7 % STATE_MOMENTS]);
+    for (int k = 0; k < 2000 && !store_plain(state); k++) {
+        state_fold_pins(state);
+        ok(state_commit(state, &ok_err));
+    }
+    assert_true(store_plain(state));
+    assert_int_equal(state_pinned_bytes(state), 0);
+    state_close(state);
+}
+
 static void views_tracking(void **unused)
 {
     (void)unused;
@@ -354,6 +411,7 @@ static void a_kill_in_a_commit_leaves_a_boundary(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(moments_are_exact),
         cmocka_unit_test(views_tracking),
         cmocka_unit_test(views_copying),
         cmocka_unit_test(hostile_views_are_refused),
