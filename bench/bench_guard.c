@@ -6,7 +6,7 @@
 #include "bench.h"
 #include "fault/guard.h"
 
-extern char __executable_start[], __etext[];
+extern char __executable_start[], etext[];
 
 enum { CALLS = 1000, ROUNDS = 2000, FAULTS = 2000, OWNER = 7 };
 
@@ -121,7 +121,7 @@ int main(void)
     Error err = {0};
     samples_reserve(&samples, ROUNDS > FAULTS ? ROUNDS : FAULTS);
     if (guard_install(&err) || guard_thread_begin(&err) ||
-        guard_range_add((uintptr_t)__executable_start, (uintptr_t)__etext, OWNER, "bench", &err)) {
+        guard_range_add((uintptr_t)__executable_start, (uintptr_t)etext, OWNER, "bench", &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 2;
     }

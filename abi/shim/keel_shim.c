@@ -71,10 +71,13 @@ __attribute__((constructor(101))) static void shim_bind(void)
 extern void shim_libstdcxx_end(void) __asm__("_ZN9__gnu_cxx9__freeresEv")
     __attribute__((weak, visibility("hidden")));
 
-/* The last of the image's destructors. */
+extern const char shim_image_start[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
+
+/* The last of the image's destructors. gold binds a function that is missing to the image's own
+ * beginning, and not to nothing, as clang refers to it. */
 __attribute__((destructor(101))) static void shim_unbind(void)
 {
-    if (shim_libstdcxx_end)
+    if (shim_libstdcxx_end && (const char *)shim_libstdcxx_end != shim_image_start)
         shim_libstdcxx_end();
 }
 

@@ -24,11 +24,24 @@ static int damaged(Error *err, const char *what)
     return err_set(err, KEEL_EIMAGE, "%s: it is damaged: build it again", what);
 }
 
+/* Strings of everything that had a part in it, in an order that each linker makes up: the linker
+ * itself, gcc for the start files, and clang where it compiled the rest. */
 static void take_comment(Elf_Scn *section, Inspection *ret)
 {
+    static const char *const linkers[] = {"mold ", "Linker: "};
     Elf_Data *data = *ret->compiler ? NULL : elf_rawdata(section, NULL);
-    if (data && data->d_buf)
-        inspect_copy(ret->compiler, sizeof ret->compiler, data->d_buf, data->d_size);
+    if (!data || !data->d_buf)
+        return;
+    const char *at = data->d_buf, *end = at + data->d_size;
+    for (size_t length; at < end; at += length + 1) {
+        length = strnlen(at, (size_t)(end - at));
+        int linker = 0;
+        for (size_t i = 0; i < sizeof linkers / sizeof *linkers; i++)
+            linker |= length > strlen(linkers[i]) && !memcmp(at, linkers[i], strlen(linkers[i]));
+        if (!length || linker || (*ret->compiler && !memmem(at, length, "clang", 5)))
+            continue;
+        inspect_copy(ret->compiler, sizeof ret->compiler, (const uint8_t *)at, length);
+    }
 }
 
 /* --emit-relocs keeps the link's relocations of code; those of the loader are SHF_ALLOC. */

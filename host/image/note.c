@@ -118,7 +118,7 @@ int notes_read(Image *image, uint64_t offset, uint64_t bytes, unsigned align, No
         const uint8_t *note = image->data + offset + at;
         Elf64_Nhdr head;
         memcpy(&head, note, sizeof head);
-        if (!head.n_namesz && !head.n_descsz && !head.n_type) { /* padding between objects */
+        if (!head.n_namesz) { /* padding between objects, in words: a note of ours has an owner */
             at += 4;
             continue;
         }

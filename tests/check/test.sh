@@ -50,7 +50,11 @@ for folder in dev asan tsan fuzz; do
 done
 # One that fails doesn't hide what the others would have said.
 FAIL_TESTS=build/dev expect 1 "build/tsan: $passed" .ci/run
-FAIL_TESTS=build/matrix/clang-lld expect 1 "build/matrix/clang-mold: $passed" scripts/test --long
+FAIL_TESTS=build/matrix/clang expect 1 "build/matrix/clang (lld): $failed" scripts/test --long
+FAIL_TESTS=build/matrix/gcc expect 1 "build/matrix/clang (mold): $passed" scripts/test --long
+for cell in gcc clang; do
+    [[ $(grep -c -e "build/matrix/$cell .*-L ^images" "$CALLS") == 4 ]] || fail "$cell has not four linkers"
+done
 FAIL_SETUP=3 expect 3 '' .ci/run
 expect 0 "$passed" scripts/test -R unit.test_control
 grep -q -e '-R unit.test_control' "$CALLS" || fail "scripts/test keeps its arguments from ctest"

@@ -375,10 +375,14 @@ def main():
     parser.add_argument("--keel", required=True, help="the program keel")
     parser.add_argument("--all", action="store_true", help="every case with every compiler and level")
     parser.add_argument("--only", help="cases whose name contains this")
+    parser.add_argument("--compiler", help="this one, not all that are here")
+    parser.add_argument("--link", help="what chooses the linker, such as -fuse-ld=mold")
     args = parser.parse_args()
     KEEL = args.keel
-    compilers = [c for c in ("gcc", "clang") if shutil.which(c)]
+    compilers = [args.compiler] if args.compiler else [c for c in ("gcc", "clang") if shutil.which(c)]
     linkers = [[]] + [[f"-fuse-ld={l}"] for l in ("lld",) if args.all and shutil.which("ld." + l)]
+    if args.link:
+        linkers = [args.link.split()]
     levels = ["-O0", "-O1", "-O2", "-O3"] if args.all else ["-O0", "-O2"]
     cases = [c for c in CASES if (not args.only or args.only in c.name)]
     with tempfile.TemporaryDirectory(prefix="keel-pairs-") as top:
@@ -386,7 +390,7 @@ def main():
         for compiler in compilers:
             for level in levels:
                 for linker in linkers:
-                    tag = f"{compiler}{level}{'-'.join(linker)}"
+                    tag = f"{os.path.basename(compiler)}{level}{'-'.join(linker)}"
                     old = build(os.path.join(top, tag, "old"), compiler, level, dict(SOURCES), None, linker)
                     for i, case in enumerate(cases):
                         if not args.all and not args.only and i % 2 != (level == "-O2"):

@@ -117,15 +117,17 @@ def shim():
     return _once(os.path.join(CACHE, "shim-%s.a" % stamp), make)
 
 
-def build(source, *, compiler=None, linker=None, flags=(), link=(), use_shim=True, plain=False):
+def build(source, *, compiler=None, linker=None, flags=(), link=(), use_shim=True, plain=False,
+          undefined=False):
     """Compiles the text of a module. Returns the path of the cached .so: copy it, don't touch it.
 
-    `plain`: as `cc -shared -fPIC` would, none of keel_add_module's flags.
+    `plain`: as `cc -shared -fPIC` would, none of keel_add_module's flags. `undefined`: symbols may
+    be left for the loader to miss (by no -z undefs, which gold doesn't know).
     """
     cxx = "#include <vector>" in source or "/* C++ */" in source
     compiler = compiler or (CXX if cxx else CC)
     key = hashlib.sha1(json.dumps([source, compiler, linker, list(flags), list(link), use_shim,
-                                   plain, MODULE_LINK, COMPILE, LINK, _tree_stamp()]).encode()).hexdigest()
+                                   plain, undefined, MODULE_LINK, COMPILE, LINK, _tree_stamp()]).encode()).hexdigest()
     archive = shim() if use_shim and os.path.isdir(os.path.join(ROOT, "abi", "shim")) else None
 
     def make(part):
@@ -135,6 +137,8 @@ def build(source, *, compiler=None, linker=None, flags=(), link=(), use_shim=Tru
         try:
             basic = ["-shared", "-fPIC", "-I" + os.path.join(ROOT, "abi")]
             command = [compiler] + (basic if plain else COMPILE + LINK)
+            if undefined:
+                command = [word for word in command if word != "-Wl,-z,defs"]
             if cxx and not plain:
                 command += ["-std=c++17", "-static-libstdc++"]
                 if "clang" not in compiler:

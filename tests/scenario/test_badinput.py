@@ -264,24 +264,22 @@ class Loading:
     def test_undefined_symbol(self):
         self.refuses_source(counter(3, globals="int nowhere_to_be_found(void);",
                                     frame="(void)nowhere_to_be_found();"),
-                            "nowhere_to_be_found", flags=["-Wl,-z,undefs"])
+                            "nowhere_to_be_found", undefined=True)
         self.then_good()
 
     @unittest_skip_sanitized
     def test_sanitizer_runtime(self):
         self.refuses_source(counter(3), "[Ss]anitizer",
-                            flags=["-fsanitize=address", "-Wl,-z,undefs"], use_shim=False)
+                            flags=["-fsanitize=address"], undefined=True, use_shim=False)
         self.then_good()
 
     def test_can_never_unload(self):
         self.refuses_source(counter(3), "nodelete", flags=["-Wl,-z,nodelete"])
-        unique = ("/* C++ */\n#include <keel/keel.h>\n"
-                  "template <class T> struct __attribute__((visibility(\"default\"))) Counted {\n"
-                  "    static inline T count;\n};\n"
-                  "static void frame(keel *, const struct keel_frame *) { Counted<int>::count++; }\n"
-                  'KEEL_MODULE("counter", "1", KEEL_ON(frame, frame))')
-        if "clang" not in keeltest.CXX:
-            self.refuses_source(unique, "unique", flags=["-fgnu-unique"])
+        unique = """__asm__(".pushsection .data\\n.globl only_one\\n"
+                            ".type only_one, @gnu_unique_object\\n.size only_one, 4\\n"
+                            "only_one: .long 0\\n.popsection\\n");
+                    extern __attribute__((visibility("default"))) int only_one;"""
+        self.refuses_source(counter(3, globals=unique, frame="only_one++;"), "unique")
         self.then_good()
 
     def test_constructor_crashes(self):

@@ -19,7 +19,7 @@
 
 #include "fault/guard.h"
 
-extern char __executable_start[], __etext[];
+extern char __executable_start[], etext[];
 
 enum { MODULE = 7 };
 
@@ -33,7 +33,7 @@ static void install(void)
 {
     Error err = {0};
     if (guard_install(&err) || guard_thread_begin(&err) ||
-        guard_range_add((uintptr_t)__executable_start, (uintptr_t)__etext, MODULE, "test.so", &err))
+        guard_range_add((uintptr_t)__executable_start, (uintptr_t)etext, MODULE, "test.so", &err))
         fail_msg("%s", err.text);
 }
 

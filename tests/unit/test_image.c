@@ -238,6 +238,13 @@ static void notes_are_read_with_care(void **unused)
     memcpy(id + 12, "Keel\0\0\0\0", 8);
     memcpy(id + 20, second, 16);
     refused(b, KEEL_EIMAGE, "several Keel notes (\"");
+
+    /* The same behind one word of padding, as instrumented or merged notes have any number of. */
+    static const uint8_t padded[] = {0, 0, 0, 0, 5,   0,   0,   0,   12,  0, 0,   0,
+                                     1, 0, 0, 0, 'K', 'e', 'e', 'l', 0,   0, 0,   0,
+                                     0, 0, 1, 0, 48,  0,   0,   0,   'c', 0, '2', 0};
+    memcpy(id, padded, sizeof padded);
+    refused(b, KEEL_EIMAGE, "several Keel notes (\"");
     free(b.data);
 }
 
@@ -263,7 +270,7 @@ static void absurd_segments_are_refused(void **unused)
     Elf64_Phdr *second = elf_segment(b, PT_LOAD, 1), was = *second;
     second->p_vaddr += 16;
     refused(b, KEEL_EIMAGE, "a segment is not aligned");
-    second->p_vaddr = 0;
+    second->p_vaddr = second->p_offset & 4095;
     refused(b, KEEL_EIMAGE, "overlap or are out of order");
     *second = was;
     second->p_memsz = second->p_filesz - 1;
@@ -280,9 +287,12 @@ static void absurd_segments_are_refused(void **unused)
     second->p_offset = UINT64_MAX - 4095;
     refused(b, KEEL_EIMAGE, "outside the file");
     *second = was;
-    second->p_flags = PF_R;
-    refused(b, KEEL_EIMAGE, "it has no code");
-    *second = was;
+    Blob all = blob_copy(b);
+    Elf64_Phdr *p = (Elf64_Phdr *)(all.data + elf_head(all)->e_phoff);
+    for (int i = 0; i < elf_head(all)->e_phnum; i++)
+        p[i].p_flags &= ~(uint32_t)PF_X;
+    refused(all, KEEL_EIMAGE, "it has no code");
+    free(all.data);
 
     Elf64_Phdr *relro = elf_segment(b, PT_GNU_RELRO, 0), relro_was = *relro;
     relro->p_memsz = 1ull << 33;

@@ -72,7 +72,11 @@ static void a_module_is_seen_through(void **unused)
     assert_int_equal(seen.writable_code, 0);
     assert_int_equal(seen.nodelete, 0);
     assert_true(seen.constructors > 0);
-    assert_true(strlen(seen.compiler) > 3);
+#if defined(__clang__)
+    assert_non_null(strstr(seen.compiler, "clang")); /* not its linker, nor who made crt1.o */
+#else
+    assert_non_null(strstr(seen.compiler, "GCC"));
+#endif
     Error err = {0};
     assert_int_equal(inspect_refuse(&seen, &err), 0);
 }
@@ -135,7 +139,10 @@ static void hazards_are_seen(void **unused)
     (void)unused;
     Blob b = blob_copy(ball);
     elf_segment(b, PT_GNU_STACK, 0)->p_flags |= PF_X;
-    elf_segment(b, PT_LOAD, 1)->p_flags |= PF_W;
+    int code = 0;
+    while (!(elf_segment(b, PT_LOAD, code)->p_flags & PF_X))
+        code++;
+    elf_segment(b, PT_LOAD, code)->p_flags |= PF_W;
     elf_dynamic(b, DT_FLAGS)->d_un.d_val |= DF_TEXTREL | DF_STATIC_TLS;
     inspected(b);
     assert_int_equal(seen.executable_stack, 1);
@@ -178,6 +185,10 @@ static void contradictions_are_named(void **unused)
     contradicts(b, "its hash table of symbols lies outside");
     memcpy(b.data, ball.data, b.bytes);
     elf_dynamic(b, DT_GNU_HASH)->d_tag = DT_DEBUG;
+    Elf64_Dyn *d = (Elf64_Dyn *)(b.data + elf_segment(b, PT_DYNAMIC, 0)->p_offset);
+    for (; d->d_tag != DT_NULL; d++)
+        if (d->d_tag == DT_HASH) /* some compilers ask for both */
+            d->d_tag = DT_DEBUG;
     contradicts(b, "no hash table");
     memcpy(b.data, ball.data, b.bytes);
     elf_dynamic(b, DT_SYMTAB)->d_un.d_ptr += 24;

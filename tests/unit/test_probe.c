@@ -17,7 +17,7 @@
 
 #include "fault/guard.h"
 
-extern char __executable_start[], __etext[];
+extern char __executable_start[], etext[];
 
 enum { MODULE = 7 };
 
@@ -38,7 +38,7 @@ static void in_child(CaseFunction *function)
         Error err = {0};
         alarm(50);
         if (guard_install(&err) || guard_thread_begin(&err) ||
-            guard_range_add((uintptr_t)__executable_start, (uintptr_t)__etext, MODULE, "test.so",
+            guard_range_add((uintptr_t)__executable_start, (uintptr_t)etext, MODULE, "test.so",
                             &err))
             _exit(100);
         _exit(function());

@@ -22,7 +22,7 @@
 #include "fault/report.h"
 #include "fault/report_time.h"
 
-extern char __executable_start[], __etext[];
+extern char __executable_start[], etext[];
 
 enum { MODULE = 7, TEXT_BYTES = 256 * 1024 };
 
@@ -130,7 +130,7 @@ static void a_report_says_it_all(void **unused)
                            .build_id = "abcdef0123",
                            .path = "/some\nwhere/ball.so",
                            .first = first,
-                           .last = (uintptr_t)__etext,
+                           .last = (uintptr_t)etext,
                            .bias = first,
                            .data = file,
                            .bytes = (size_t)st.st_size};
@@ -390,7 +390,7 @@ static void a_report_needs_no_malloc(void **unused)
         struct rlimit none = {0, 0};
         setrlimit(RLIMIT_CORE, &none);
         if (guard_install(NULL) || guard_thread_begin(NULL) ||
-            guard_range_add((uintptr_t)__executable_start, (uintptr_t)__etext, MODULE, "test",
+            guard_range_add((uintptr_t)__executable_start, (uintptr_t)etext, MODULE, "test",
                             NULL))
             _exit(100);
         guard_run(MODULE, 0, free_twice, NULL, &fault);

@@ -23,7 +23,7 @@
 
 #include "fault/guard.h"
 
-extern char __executable_start[], __etext[];
+extern char __executable_start[], etext[];
 
 enum { MODULE = 7 };
 
@@ -45,7 +45,7 @@ static int in_child(CaseFunction *function, int owned)
         setrlimit(RLIMIT_CORE, &none);
         for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
             signal(numbers[i], SIG_DFL);
-        if (owned && guard_range_add((uintptr_t)__executable_start, (uintptr_t)__etext, MODULE,
+        if (owned && guard_range_add((uintptr_t)__executable_start, (uintptr_t)etext, MODULE,
                                      "test.so", NULL))
             _exit(100);
         _exit(function());
