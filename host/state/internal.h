@@ -306,6 +306,22 @@ int store_needed(const State *state, uint32_t id, uint32_t epoch);
 /* recover.c: makes base and arena the last boundary, after its process was killed anywhere. */
 int recover_store(int arena_fd, int store_fd, int pool_fd, Error *err);
 
+/* pins.c: pages of a pinned moment, for another thread beside frames. Ids as above. */
+typedef struct PinReader {
+    const Pin *pin;
+    const uint8_t *base, *slots;
+    uint32_t *slot; /* by id, of those in the pool: slot + 1 */
+    uint32_t count;
+} PinReader;
+int pin_read_begin(const Pin *pin, PinReader *ret); /* KEEL_ENOMEM */
+void pin_read_end(PinReader *reader);
+static inline const uint8_t *pin_read(const PinReader *reader, uint32_t id)
+{
+    uint32_t slot = reader->slot ? reader->slot[id] : 0;
+    return slot ? reader->slots + (uint64_t)(slot - 1) * PAGE_BYTES
+                : reader->base + (uint64_t)id * PAGE_BYTES;
+}
+
 /* track.c */
 int track_open(State *state, char *ret_reason, size_t reason_bytes);
 void track_close(State *state);

@@ -3,6 +3,7 @@
  * size. [frame] */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "state/internal.h"
 
@@ -154,4 +155,31 @@ int state_restore_pin(State *state, Pin *pin, Error *err)
     /* Records of pages above the top are zero. */
     arena_punch(state, pin->meta_pages, state->data_first);
     return state_commit(state, err);
+}
+
+int pin_read_begin(const Pin *pin, PinReader *ret)
+{
+    const Store *store = &pin->state->store;
+    *ret = (PinReader){
+        .pin = pin, .base = store->base, .slots = store->slots, .count = store->page_count};
+    if (!pin->table_count)
+        return KEEL_OK;
+    uint64_t bytes = (uint64_t)ret->count * sizeof *ret->slot;
+    ret->slot = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (ret->slot == MAP_FAILED) {
+        ret->slot = NULL;
+        return KEEL_ENOMEM;
+    }
+    const PageRange *table = (const PageRange *)(const void *)(store->pool + pin->table_offset);
+    for (uint32_t i = 0; i < pin->table_count; i++)
+        ret->slot[table[i].first] = table[i].count;
+    return KEEL_OK;
+}
+
+void pin_read_end(PinReader *reader)
+{
+    if (reader->slot)
+        munmap(reader->slot, (uint64_t)reader->count * sizeof *reader->slot);
+    reader->slot = NULL;
 }
