@@ -4,6 +4,8 @@
 #define APP_COMMANDS_H
 
 int app_run(int argc, char **argv);
+int app_record(int argc, char **argv);
+int app_replay(int argc, char **argv);
 int app_new(int argc, char **argv);
 int app_dev(int argc, char **argv);
 int app_inspect(int argc, char **argv);

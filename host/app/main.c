@@ -19,6 +19,8 @@ static const struct {
     {"key", "make and show the keys that modules are signed with", app_key},
     {"manifest", "write, sign and check what hosts with --trust ask for", app_manifest},
     {"ctl", "ask and steer a running host", app_ctl},
+    {"record", "run a module and write down what it is given", app_record},
+    {"replay", "give a recorded session to another build; where do they part?", app_replay},
     {"smoke", "may NEW.so replace OLD.so in a running process?", app_smoke},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -15,12 +15,26 @@ static const char help[] =
     "\n"
     "Runs modules and swaps each between two frames when its file is rebuilt.\n"
     "\n"
-    "  --no-watch         swap only when asked to (keel ctl swap)\n" TRUST_HELP SESSION_HELP "\n"
+    "  --no-watch         swap only when asked to (keel ctl swap)\n"
+    "  --journal FILE     write down what the module is given, for keel replay (several\n"
+    "                     modules: FILE.NAME each)\n" TRUST_HELP SESSION_HELP "\n"
     "example: keel run build/release/modules/ball.so --fps 60\n"
     "         then rebuild it, or, from another terminal: keel ctl status\n"
     "\n"
     "exit status: 0 ended as asked, 1 a module did not run, 2 wrong use, 70 a fault that\n"
     "this process could not get over\n";
+
+static const char record_help[] =
+    "usage: keel record MODULE.so -o FILE [OPTIONS]\n"
+    "\n"
+    "Runs a module as keel run does and writes down what it is given, frame by frame, with\n"
+    "hashes of its state and the module itself: keel replay gives it to another build.\n"
+    "\n"
+    "  -o, --output FILE  the journal; one that is there is replaced\n"
+    "  --no-watch         swap only when asked to (keel ctl swap)\n" TRUST_HELP SESSION_HELP "\n"
+    "example: keel record build/release/modules/ball.so -o ball.journal --frames 600\n"
+    "\n"
+    "exit status: as keel run\n";
 
 /* 0: go on; else the exit status plus one. */
 static int parse(int argc, char **argv, Session *session, struct keel_slot_options *slots,
@@ -30,27 +44,38 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
                                             TRUST_OPTION,
                                             TRUST_STATE_OPTION,
                                             {"no-watch", no_argument, NULL, 'w'},
+                                            {"journal", required_argument, NULL, 'J'},
+                                            {"output", required_argument, NULL, 'o'},
                                             {NULL, 0, NULL, 0}};
+    int records = !strcmp(session->command, "record");
     opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, ":vh", options, NULL)) != -1;) {
+    for (int option;
+         (option = getopt_long(argc, argv, records ? ":vho:" : ":vh", options, NULL)) != -1;) {
         if (option == 'h') {
-            fputs(help, stdout);
+            fputs(records ? record_help : help, stdout);
             return 1;
         }
         if (option == 'w')
             slots->no_watch = 1;
         else if (option == 'T' || option == 'S')
             trust_option(trust, option, optarg);
+        else if (option == (records ? 'o' : 'J'))
+            slots->journal = optarg;
         else if (!session_option(session, option, argv))
             return 3;
     }
     if (optind == argc) {
-        fputs("keel run: which module? For example: keel run build/release/modules/ball.so\n",
-              stderr);
+        fprintf(stderr,
+                "keel %s: which module? For example: keel %s build/release/modules/ball.so%s\n",
+                session->command, session->command, records ? " -o ball.journal" : "");
+        return 3;
+    }
+    if (records && !slots->journal) {
+        fputs("keel record: where to? Give the journal's name: -o ball.journal\n", stderr);
         return 3;
     }
     if (argc - optind > SESSION_MODULES) {
-        fprintf(stderr, "keel run: at most %d modules\n", SESSION_MODULES);
+        fprintf(stderr, "keel %s: at most %d modules\n", session->command, SESSION_MODULES);
         return 3;
     }
     return trust_apply(trust, session->command, &session->options) ? 0 : 3;
@@ -74,12 +99,20 @@ static void say_who_is_trusted(const Session *session, const char *path)
     session_say(session, KEEL_LOG_INFO, text);
 }
 
+static const char *title(const char *path);
+
 static int go(Session *session, const struct keel_slot_options *options, char **paths, int count)
 {
     keel_slot *slots[SESSION_MODULES] = {0};
     say_who_is_trusted(session, paths[0]);
     for (int i = 0; i < count; i++) {
-        if (keel_host_add(session->host, paths[i], options, &slots[i]) == 0)
+        struct keel_slot_options own = *options;
+        char journal[4200];
+        if (own.journal && count > 1) {
+            snprintf(journal, sizeof journal, "%s.%s", own.journal, title(paths[i]));
+            own.journal = journal;
+        }
+        if (keel_host_add(session->host, paths[i], &own, &slots[i]) == 0)
             continue;
         if (!slots[i]) {
             session_say(session, KEEL_LOG_ERROR, keel_host_error());
@@ -109,10 +142,10 @@ static const char *title(const char *path)
     return name;
 }
 
-int app_run(int argc, char **argv)
+static int run(const char *command, int argc, char **argv)
 {
     Session session;
-    session_init(&session, "run");
+    session_init(&session, command);
     struct keel_slot_options slots = {.size = sizeof slots};
     TrustOptions trust = {0};
     int status = parse(argc, argv, &session, &slots, &trust);
@@ -124,4 +157,14 @@ int app_run(int argc, char **argv)
         status = go(&session, &slots, argv + optind, argc - optind);
     session_close(&session);
     return status;
+}
+
+int app_run(int argc, char **argv)
+{
+    return run("run", argc, argv);
+}
+
+int app_record(int argc, char **argv)
+{
+    return run("record", argc, argv);
 }

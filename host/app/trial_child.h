@@ -46,6 +46,10 @@ void trial_sandbox_limits(int64_t time_limit_ns);
  * or a container denies filters. */
 int trial_sandbox_enter(TrialShared *shared, Error *err);
 
+/* The same, and `fd` may be written to, and holes be made in files that are open: for a run that
+ * leaves its state behind. */
+int trial_sandbox_enter_for(TrialShared *shared, int fd, Error *err);
+
 /* "socket", or "call 1234". */
 const char *trial_sandbox_name(int number, char *room, unsigned bytes);
 

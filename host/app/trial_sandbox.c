@@ -76,7 +76,7 @@ typedef struct Rule {
     struct scmp_arg_cmp when;
 } Rule;
 
-static int add_rules(scmp_filter_ctx filter)
+static int add_rules(scmp_filter_ctx filter, int fd)
 {
     const uint64_t writes = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND;
     const uint64_t self = (uint64_t)getpid();
@@ -107,6 +107,11 @@ static int add_rules(scmp_filter_ctx filter)
     for (size_t i = 0; !rc && i < sizeof rules / sizeof *rules; i++)
         if (rules[i].call >= 0)
             rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rules[i].call, 1, &rules[i].when);
+    if (!rc && fd >= 0)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1,
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)fd));
+    if (!rc && fd >= 0)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fallocate), 0);
     /* clone3's flags are in memory, where no filter sees them: the C library falls back to clone.
      * A terminal is asked for by stdio; there is none. */
     if (!rc)
@@ -119,6 +124,11 @@ static int add_rules(scmp_filter_ctx filter)
 
 int trial_sandbox_enter(TrialShared *shared, Error *err)
 {
+    return trial_sandbox_enter_for(shared, -1, err);
+}
+
+int trial_sandbox_enter_for(TrialShared *shared, int fd, Error *err)
+{
     noted = shared;
     struct sigaction action = {.sa_sigaction = on_forbidden,
                                .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
@@ -126,7 +136,7 @@ int trial_sandbox_enter(TrialShared *shared, Error *err)
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
     if (!filter)
         return err_set(err, KEEL_EUNSUPPORTED, "no memory for the trial's system call filter");
-    int rc = add_rules(filter);
+    int rc = add_rules(filter, fd);
     if (!rc)
         rc = seccomp_load(filter);
     seccomp_release(filter);

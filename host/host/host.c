@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fault/report.h"
+#include "host/keeper.h"
 #include "host/services.h"
 #include "swap/past.h"
 
@@ -218,8 +219,10 @@ void keel_host_close(keel_host *host)
     }
     boundary_close(&host->boundary);
     int slots = atomic_load(&host->slot_count);
-    for (int i = 0; i < slots; i++)
+    for (int i = 0; i < slots; i++) {
+        keeper_free(host->keepers[i]);
         close_slot(host, host->slots[i]);
+    }
     for (int i = 0; i < slots; i++) /* running work ends before the module it runs is closed */
         effects_done(&host->slots[i]->effects);
     workers_free(host->workers);

@@ -63,6 +63,7 @@ struct keel_host {
 
     Slot *slots[HOST_SLOTS]; /* [frame]; grows only */
     _Atomic int slot_count;
+    struct Keeper *keepers[HOST_SLOTS]; /* [frame] by slot; NULL: nothing of it is kept on disk */
     int begun; /* [frame] the frame thread is known */
     _Atomic int frame_thread;
     _Atomic uint32_t paused;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "host/host.h"
+#include "host/keeper.h"
 #include "host/services.h"
 #include "swap/past.h"
 
@@ -70,6 +71,13 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
         slot->path = strdup(path);
     name_slot(host, slot, options->name, path);
     services_give(slot);
+    if (options->journal &&
+        (rc = keeper_new(host, slot, options->journal, &host->keepers[number], err)) != KEEL_OK) {
+        slot_done(slot);
+        state_close(state);
+        free(slot);
+        return rc;
+    }
     Past *past;
     if (host->past_span_ns && past_new(slot, host->past_span_ns, HOST_PAST_BYTES, &past, err))
         log_warn("state", "%s: %s", slot->name, err->text); /* it runs without */

@@ -11,6 +11,8 @@
 
 #include "state/internal.h"
 
+enum { IMAGES = 16 };
+
 typedef struct Leaf {
     uint64_t exact, loose;
 } Leaf;
@@ -20,7 +22,11 @@ struct Leaves {
     uint8_t *pointing; /* by arena page: it held words that point into the image */
     uint64_t pages;
     uint32_t top;         /* data pages that are counted */
-    uint64_t first, span; /* the image's range */
+    uint64_t first, span; /* around all images */
+    int images;
+    struct {
+        uint64_t first, span;
+    } image[IMAGES]; /* the running one last; those before it, whose addresses may still be held */
     StateHashes sum;
 };
 
@@ -72,9 +78,15 @@ static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
     }
     leaves->pointing[id] = 1;
     for (int i = 0; i < PAGE_BYTES / 8; i++) {
-        int inside = words[i] - first < span;
-        exact[i] = inside ? UINT64_C(0xC0DE) << 48 | (words[i] - first) : words[i];
-        loose[i] = inside ? UINT64_C(0xC0DE) << 48 : words[i];
+        exact[i] = loose[i] = words[i];
+        for (int n = leaves->images; words[i] - first < span && n-- > 0;) {
+            uint64_t offset = words[i] - leaves->image[n].first;
+            if (offset >= leaves->image[n].span)
+                continue;
+            loose[i] = UINT64_C(0xC0DE) << 48;
+            exact[i] = loose[i] | (uint64_t)n << 40 | offset;
+            break;
+        }
     }
     return (Leaf){place(id, exact), place(id, loose)};
 }
@@ -163,7 +175,8 @@ void leaves_close(State *state)
 static void take_all(State *state)
 {
     struct Leaves *leaves = state->leaves;
-    uint32_t top = arena_head(state)->top, meta = meta_pages(top);
+    uint32_t top = ((const ArenaHead *)(const void *)store_page(&state->store, 0))->top;
+    uint32_t meta = meta_pages(top);
     for (uint32_t id = 0; id < meta; id++)
         leaves->leaf[id] = leaf_of(leaves, id, store_page(&state->store, id));
     for (uint32_t id = state->data_first; id < state->data_first + top; id++)
@@ -203,20 +216,28 @@ int state_hash_frames(State *state, int on, Error *err)
 void state_hash_image(State *state, uintptr_t first, uintptr_t last)
 {
     struct Leaves *leaves = state->leaves;
-    if (!leaves || (leaves->first == first && leaves->span == last - first))
+    for (int i = 0; leaves && i < leaves->images; i++)
+        if (leaves->image[i].first == first && leaves->image[i].span == last - first)
+            return;
+    if (!leaves)
         return;
-    int had = leaves->span != 0;
-    leaves->first = first;
-    leaves->span = last - first;
-    /* Pages that point into the image before, and, the first time, any. */
-    for (uint32_t id = 0; id < leaves->pages; id++) {
-        if (id == meta_pages(leaves->top))
-            id = state->data_first;
-        if (id >= state->data_first + leaves->top)
-            break;
-        if (!had || leaves->pointing[id])
-            leaves_put(state, id, store_page(&state->store, id));
+    /* More than fit: the numbers go on counting from the same place in every run. */
+    if (leaves->images == IMAGES)
+        leaves->images--;
+    leaves->image[leaves->images].first = first;
+    leaves->image[leaves->images++].span = last - first;
+    uint64_t low = UINT64_MAX, high = 0;
+    for (int i = 0; i < leaves->images; i++) {
+        uint64_t end = leaves->image[i].first + leaves->image[i].span;
+        low = leaves->image[i].first < low ? leaves->image[i].first : low;
+        high = end > high ? end : high;
     }
+    leaves->first = low;
+    leaves->span = high - low;
+    /* Nothing points yet into an image that has just come, but for one that ran before hashes were
+     * kept. */
+    if (leaves->images == 1)
+        take_all(state);
 }
 
 int state_hashes(const State *state, StateHashes *ret)

@@ -62,7 +62,6 @@ static void generation(Recorder *recorder, Slot *slot)
     const JournalPart part = {&record, sizeof record};
     journal_append(recorder->journal, JOURNAL_GENERATION, &part, 1);
     journal_keep_image(recorder->journal, image);
-    state_hash_image(slot->state, running->load_first, running->load_last);
     recorder->generation = running->number;
 }
 
@@ -86,6 +85,8 @@ void recorder_gather(Recorder *recorder, const Slot *slot)
 {
     recorder->events.bytes = 0;
     recorder->event_count = 0;
+    if (slot->running->number != recorder->generation) /* before this frame's pages are hashed */
+        state_hash_image(slot->state, slot->running->load_first, slot->running->load_last);
     for (const Input *input = slot->inputs.taken; input; input = input->next) {
         if (add_event(&recorder->events, &input->event)) {
             recorder_break(recorder, "no memory for a frame's events");

@@ -70,6 +70,7 @@ struct keel_slot_options {
     void *user; /* keel_user(k) in the module: the program's own memory, never moved or undone */
     const char *name;     /* NULL: the file's name without its ending */
     uint64_t state_bytes; /* most that the state may take; 0: 2 GiB */
+    const char *journal;  /* file to record what the slot is given into (keel replay); NULL: none */
 };
 
 /* Opens a host. `options` NULL: the defaults. [any] */
