@@ -163,7 +163,7 @@ int session_open(Session *session, const char *title)
         if (session->name)
             return 2;
     }
-    view_open(&session->view, title, &session->say);
+    view_open(&session->view, session->host, title, &session->say);
     pacer_init(&session->pacer, session->fps);
     return 0;
 }
@@ -188,7 +188,7 @@ int session_frame(Session *session)
 {
     idle(&session->pacer, session->host);
     pacer_wait(&session->pacer, &stop);
-    if (view_before(&session->view, session->host)) {
+    if (view_before(&session->view)) {
         session->closed = 1;
         return 0;
     }
@@ -197,7 +197,7 @@ int session_frame(Session *session)
         return 1;
     }
     Error err = {0};
-    if (view_after(&session->view, session->host, &err)) {
+    if (view_after(&session->view, &err)) {
         session_say(session, KEEL_LOG_ERROR, err.text);
         return 1;
     }

@@ -58,7 +58,7 @@ int view_option(View *view, const char *command, int option, const char *value)
 
 #if KEEL_HAVE_SCREEN
 
-void view_open(View *view, const char *title, const Say *say)
+void view_open(View *view, keel_host *host, const char *title, const Say *say)
 {
     if (view->headless)
         return;
@@ -67,7 +67,7 @@ void view_open(View *view, const char *title, const Say *say)
                              .height = view->height ? view->height : HEIGHT,
                              .scale = (float)view->scale};
     Error err = {0};
-    if (screen_open(&options, &view->screen, &err) == KEEL_OK)
+    if (screen_open(host, &options, &view->screen, &err) == KEEL_OK)
         return;
     char text[1100];
     snprintf(text, sizeof text, "no window: %s; running without one, as --headless does", err.text);
@@ -80,14 +80,14 @@ void view_close(View *view)
     view->screen = NULL;
 }
 
-int view_before(View *view, keel_host *host)
+int view_before(View *view)
 {
-    return view->screen ? screen_pump(view->screen, host) : 0;
+    return view->screen ? screen_pump(view->screen) : 0;
 }
 
-int view_after(View *view, keel_host *host, Error *err)
+int view_after(View *view, Error *err)
 {
-    return view->screen ? screen_draw(view->screen, host, err) : KEEL_OK;
+    return view->screen ? screen_draw(view->screen, err) : KEEL_OK;
 }
 
 int view_fd(const View *view)
@@ -97,9 +97,9 @@ int view_fd(const View *view)
 
 #else
 
-void view_open(View *view, const char *title, const Say *say)
+void view_open(View *view, keel_host *host, const char *title, const Say *say)
 {
-    (void)title;
+    (void)host, (void)title;
     if (!view->headless)
         say_line(say, KEEL_LOG_INFO, "screen",
                  "no window: this keel was built without one (KEEL_SCREEN=OFF)");
@@ -110,15 +110,15 @@ void view_close(View *view)
     (void)view;
 }
 
-int view_before(View *view, keel_host *host)
+int view_before(View *view)
 {
-    (void)view, (void)host;
+    (void)view;
     return 0;
 }
 
-int view_after(View *view, keel_host *host, Error *err)
+int view_after(View *view, Error *err)
 {
-    (void)view, (void)host, (void)err;
+    (void)view, (void)err;
     return KEEL_OK;
 }
 

@@ -30,12 +30,12 @@ int view_option(View *view, const char *command, int option, const char *value);
 
 /* Opens the window, unless headless. Where none can be had a line says why, and all goes on
  * without. */
-void view_open(View *view, const char *title, const Say *say);
+void view_open(View *view, keel_host *host, const char *title, const Say *say);
 void view_close(View *view);
 
 /* Before and after each frame of the host. before: 1 once the window was closed. */
-int view_before(View *view, keel_host *host);
-int view_after(View *view, keel_host *host, Error *err);
+int view_before(View *view);
+int view_after(View *view, Error *err);
 
 /* Readable when the window's events wait, or -1. */
 int view_fd(const View *view);

@@ -1,20 +1,46 @@
-/* From the slots' lists to the window. Owns the window and what plays the lists. Frame thread. */
+/* From the slots' lists to the window. Owns the window, the batch, the glyphs and the player. Frame
+ * thread. */
 #include "screen/screen.h"
 
-#include <epoxy/gl.h>
 #include <stdlib.h>
 
+#include "base/log.h"
+#include "screen/batch.h"
 #include "screen/input_sdl.h"
+#include "screen/player.h"
+#include "screen/shots.h"
+
+enum { BACKGROUND = 0x101418ff };
 
 struct Screen {
+    Host *host;
     Window window;
     InputSdl input;
     WindowHeard *heard;
     void *heard_user;
+    Glyphs *glyphs;
+    Batch batch;
+    Player player;
+    Shots shots;
     const DrawList *overlay;
     uint64_t overlay_serial;
-    uint64_t drawn; /* what the picture in the window was made of */
+    uint64_t drawn; /* what the picture was made of */
+    int refused_said, text_said;
 };
+
+static void tell_slots(Screen *screen)
+{
+    Host *host = screen->host;
+    const Window *window = &screen->window;
+    host->screen = (DrawScreen){.width = window->width,
+                                .height = window->height,
+                                .scale = window->scale,
+                                .flags = KEEL_VIEW_SHOWN,
+                                .measure = glyphs_measure,
+                                .user = screen->glyphs};
+    for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++)
+        host->slots[i]->draw.screen = host->screen;
+}
 
 static int hear(const SDL_Event *event, void *user)
 {
@@ -22,17 +48,18 @@ static int hear(const SDL_Event *event, void *user)
     const Window *window = &screen->window;
     if (screen->heard && screen->heard(event, screen->heard_user))
         return 1;
-    input_sdl_begin(&screen->input, screen->input.host, window->width, window->height,
+    input_sdl_begin(&screen->input, screen->host, window->width, window->height,
                     window->scale); /* the event may have changed them */
     input_sdl_event(&screen->input, event);
     return 0;
 }
 
-int screen_open(const WindowOptions *options, Screen **ret_screen, Error *err)
+int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, Error *err)
 {
     Screen *screen = calloc(1, sizeof *screen);
     if (!screen)
         return err_set(err, KEEL_ENOMEM, "no memory for a screen");
+    screen->host = host;
     int rc = window_open(&screen->window, options, err);
     if (rc) {
         free(screen);
@@ -41,6 +68,16 @@ int screen_open(const WindowOptions *options, Screen **ret_screen, Error *err)
     input_sdl_open(&screen->input, screen->window.window);
     screen->window.heard = hear;
     screen->window.heard_user = screen;
+    shots_init(&screen->shots);
+    rc = glyphs_new(&screen->glyphs, err);
+    if (!rc)
+        rc = player_init(&screen->player, err);
+    if (rc) {
+        screen_close(screen);
+        return rc;
+    }
+    batch_init(&screen->batch, screen->glyphs);
+    tell_slots(screen);
     *ret_screen = screen;
     return KEEL_OK;
 }
@@ -49,41 +86,104 @@ void screen_close(Screen *screen)
 {
     if (!screen)
         return;
+    Host *host = screen->host;
+    host->screen = draw_no_screen;
+    for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++)
+        host->slots[i]->draw.screen = host->screen;
+    shots_done(&screen->shots);
+    player_done(&screen->player);
+    batch_done(&screen->batch);
+    glyphs_free(screen->glyphs);
     input_sdl_close(&screen->input);
     window_close(&screen->window);
     free(screen);
 }
 
-int screen_pump(Screen *screen, Host *host)
+int screen_pump(Screen *screen)
 {
     const Window *window = &screen->window;
-    input_sdl_begin(&screen->input, host, window->width, window->height, window->scale);
+    input_sdl_begin(&screen->input, screen->host, window->width, window->height, window->scale);
     input_sdl_tick(&screen->input);
     window_pump(&screen->window);
-    int slots = atomic_load(&host->slot_count);
-    host->screen = (DrawScreen){.width = window->width,
-                                .height = window->height,
-                                .scale = window->scale,
-                                .flags = KEEL_VIEW_SHOWN};
-    for (int i = 0; i < slots; i++)
-        host->slots[i]->draw.screen = host->screen;
-    return window->closing;
+    tell_slots(screen);
+    return screen->window.closing;
 }
 
-int screen_draw(Screen *screen, Host *host, Error *err)
+/* Another number when anything of the picture changed. */
+static uint64_t made_of(const Screen *screen)
 {
-    (void)err;
-    uint64_t now = screen->overlay_serial + 1;
-    int slots = atomic_load(&host->slot_count);
-    for (int i = 0; i < slots; i++)
-        now = now * 31 + host->slots[i]->draw.serial;
-    if (now == screen->drawn && !screen->window.stale)
-        return KEEL_OK;
-    screen->drawn = now;
-    glClearColor(0.02f, 0.02f, 0.03f, 1);
-    glClear(GL_COLOR_BUFFER_BIT);
-    window_show(&screen->window);
-    return KEEL_OK;
+    const Host *host = screen->host;
+    uint64_t sum = screen->overlay_serial * 2 + (screen->overlay != NULL);
+    for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++) {
+        sum = (sum ^ host->slots[i]->draw.serial) * UINT64_C(0x9e3779b97f4a7c15);
+        sum = (sum ^ host->slots[i]->effects.pictures.shown) * UINT64_C(0xd6e8feb86659fd93);
+    }
+    return sum | 1;
+}
+
+/* Glyphs may be moved when the atlas is full: then what was batched before is wrong. */
+static void make_batch(Screen *screen)
+{
+    const Host *host = screen->host;
+    const Window *window = &screen->window;
+    uint32_t epoch;
+    int tries = 0;
+    do {
+        epoch = screen->glyphs->epoch;
+        batch_begin(&screen->batch, (uint32_t)window->width_px, (uint32_t)window->height_px,
+                    window->scale);
+        for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++) {
+            const Slot *slot = host->slots[i];
+            batch_add(&screen->batch, slot->draw.good, &slot->effects.pictures);
+        }
+        if (screen->overlay)
+            batch_add(&screen->batch, screen->overlay, NULL);
+    } while (epoch != screen->glyphs->epoch && ++tries < 2);
+}
+
+/* Once each: a picture that is too much is so in every frame. */
+static void tell_troubles(Screen *screen)
+{
+    if (screen->batch.refused && !screen->refused_said) {
+        screen->refused_said = 1;
+        log_warn("screen", "the picture has more than %d parts: the rest isn't shown",
+                 BATCH_INSTANCES_MOST);
+    }
+    if (screen->glyphs->failed.code && !screen->text_said) {
+        screen->text_said = 1;
+        log_warn("screen", "some text isn't shown: %s", screen->glyphs->failed.text);
+    }
+}
+
+int screen_draw(Screen *screen, Error *err)
+{
+    Window *window = &screen->window;
+    uint64_t now = made_of(screen);
+    int resized = screen->player.width != (uint32_t)window->width_px ||
+                  screen->player.height != (uint32_t)window->height_px;
+    int changed = now != screen->drawn || resized;
+    int rc = KEEL_OK;
+    if (changed && (window->shown || screen->shots.first)) {
+        make_batch(screen);
+        tell_troubles(screen);
+        rc = player_play(&screen->player, &screen->batch, screen->glyphs, BACKGROUND, err);
+        screen->drawn = now;
+        window->stale = 1;
+    }
+    if (!rc && screen->shots.first)
+        shots_take(&screen->shots, &screen->player);
+    if (rc || !window->stale || !window->shown)
+        return rc;
+    rc = player_present(&screen->player, (uint32_t)window->width_px, (uint32_t)window->height_px,
+                        err);
+    if (!rc)
+        window_show(window);
+    return rc;
+}
+
+int screen_shot(Screen *screen, const char *path, ScreenShotDone *done, void *user, Error *err)
+{
+    return shots_ask(&screen->shots, path, done, user, err);
 }
 
 void screen_on_event(Screen *screen, WindowHeard *heard, void *user)

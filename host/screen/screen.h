@@ -13,16 +13,17 @@
 
 typedef struct Screen Screen;
 
-/* KEEL_EUNSUPPORTED: no display, or none with OpenGL 3.3. */
-int screen_open(const WindowOptions *options, Screen **ret_screen, Error *err);
+/* KEEL_EUNSUPPORTED: no display, or none with OpenGL 3.3. The screen is the host's until it is
+ * closed, which must be before the host is. */
+int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, Error *err);
 void screen_close(Screen *screen); /* NULL is fine */
 
 /* Takes the window's events and gives the slots their input; call it before each frame of the host.
  * Tells the slots what there is to draw on. 1 once the user has closed the window. */
-int screen_pump(Screen *screen, Host *host);
+int screen_pump(Screen *screen);
 
 /* After each frame of the host: draws what changed. Nothing changed: costs a comparison a slot. */
-int screen_draw(Screen *screen, Host *host, Error *err);
+int screen_draw(Screen *screen, Error *err);
 
 /* Who hears SDL's events before the slots do, e.g. a panel above them; what it uses up, they don't
  * hear. */
@@ -31,6 +32,11 @@ void screen_on_event(Screen *screen, WindowHeard *heard, void *user);
 /* A list above all slots' pictures, or NULL. It stays the caller's and is read by screen_draw;
  * another `serial` says that it changed. */
 void screen_overlay(Screen *screen, const DrawList *list, uint64_t serial);
+
+/* Has what the window shows after the next screen_draw written to `path` as PNG, by a thread of its
+ * own. `done` is called there, with KEEL_OK or why not; NULL is fine. */
+typedef void ScreenShotDone(const Error *err, void *user);
+int screen_shot(Screen *screen, const char *path, ScreenShotDone *done, void *user, Error *err);
 
 /* Readable when events of the window wait; -1: none is known. */
 int screen_fd(const Screen *screen);

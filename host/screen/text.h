@@ -36,7 +36,7 @@ typedef struct TextGlyph {
     float advance;
 } TextGlyph;
 
-/* A shaped line. Valid until the next call with the same Text. In em. */
+/* A shaped line. Valid until the next text_shape with the same Text. In em. */
 typedef struct TextLine {
     const TextGlyph *glyphs; /* in the order they are drawn, from left to right */
     uint32_t count;

@@ -205,6 +205,7 @@ static void apply(Pictures *pictures, const PictureWrite *write)
         memcpy(picture->pixels + ((size_t)(write->y + y) * picture->width + write->x) * PIXEL,
                write->pixels + y * row, row);
     picture->version = next_version();
+    pictures->shown = picture->version;
 }
 
 void pictures_commit(Pictures *pictures)

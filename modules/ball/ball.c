@@ -1,4 +1,4 @@
-/* The smallest module: a ball in a box. */
+/* The smallest module: a ball in a box. Where there is a screen it shows itself. */
 #include <keel/keel.h>
 
 struct ball {
@@ -14,6 +14,14 @@ static int start(keel *k)
     return 0;
 }
 
+static void draw(keel *k, const struct ball *b)
+{
+    keel_clear(k, 0x101820ff);
+    keel_round_line(k, 20, 20, 680, 400, 20, 2, 0x3a4858ff);
+    keel_circle(k, 40 + b->x, 40 + b->y, 20, 0xff8800ff);
+    keel_textf(k, 20, 432, 16, 0x8fa3b8ff, "%llu bounces", (unsigned long long)b->bounces);
+}
+
 static void frame(keel *k, const struct keel_frame *f)
 {
     struct ball *b = keel_state(k, struct ball);
@@ -27,6 +35,7 @@ static void frame(keel *k, const struct keel_frame *f)
         b->vy = -b->vy;
         b->bounces++;
     }
+    draw(k, b);
 }
 
 KEEL_MODULE("ball", "1.0", KEEL_ON(start, start) KEEL_ON(frame, frame))
