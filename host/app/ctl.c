@@ -26,7 +26,8 @@ static const char help[] =
     "none\n"
     "       --file PATH          another file, for one slot\n"
     "       --retry              also bytes that faulted before\n"
-    "       --same               also bytes that run already\n"
+    "       --same               also bytes that run already, and rebuilds of the same code\n"
+    "       --force              both\n"
     "  rollback [SLOT]           back to the generation before\n"
     "       --state now|before   with the state as it is (now), or as it was at the swap (before)\n"
     "  send SLOT TEXT            a message to the module, as an event\n"
@@ -356,11 +357,12 @@ static int parse(int argc, char **argv, Ctl *ctl)
         {"name", required_argument, NULL, 'N'},    {"socket", required_argument, NULL, 'S'},
         {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
         {"file", required_argument, NULL, 'f'},    {"retry", no_argument, NULL, 'r'},
-        {"same", no_argument, NULL, 's'},          {"state", required_argument, NULL, 'b'},
-        {"slot", required_argument, NULL, 'l'},    {"write-back", no_argument, NULL, 'w'},
-        {"frames", no_argument, NULL, 'm'},        {"replay", no_argument, NULL, 'p'},
-        {"follow", no_argument, NULL, 'F'},        {"lines", required_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+        {"same", no_argument, NULL, 's'},          {"force", no_argument, NULL, '!'},
+        {"state", required_argument, NULL, 'b'},   {"slot", required_argument, NULL, 'l'},
+        {"write-back", no_argument, NULL, 'w'},    {"frames", no_argument, NULL, 'm'},
+        {"replay", no_argument, NULL, 'p'},        {"follow", no_argument, NULL, 'F'},
+        {"lines", required_argument, NULL, 'n'},   {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
     static char path[PATH_MAX];
     double value;
     opterr = 0;
@@ -407,6 +409,9 @@ static int parse(int argc, char **argv, Ctl *ctl)
         case 'r':
             ctl->retry = 1;
             break;
+        case '!':
+            ctl->same = ctl->retry = 1;
+            break;
         case 's':
             ctl->same = 1;
             break;
@@ -441,7 +446,7 @@ int app_ctl(int argc, char **argv)
     if (i == count)
         return ctl_wrong("there is no command \"%s\"", name);
     if ((ctl.file || ctl.retry || ctl.same) && strcmp(name, "swap"))
-        return ctl_wrong("--file, --retry and --same belong to swap, not to %s", name);
+        return ctl_wrong("--file, --retry, --same and --force belong to swap, not to %s", name);
     if (ctl.state && strcmp(name, "rollback"))
         return ctl_wrong("--state belongs to rollback, not to %s", name);
     if (ctl.write_back && strcmp(name, "tweak"))

@@ -118,6 +118,18 @@ static void publish(Builder *b)
     pthread_mutex_unlock(&shared->lock);
 }
 
+/* A swap of several takes only those whose code changed. Returns how many those are, now first. */
+static uint32_t leave_out_same(keel_slot *const *slots, const char **names, uint32_t count)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct keel_slot_status status = {.size = sizeof status};
+        if (keel_slot_query(slots[i], &status) || !status.equal[0])
+            names[left++] = names[i];
+    }
+    return left ? left : count;
+}
+
 static void swap(Builder *b)
 {
     DevShared *shared = b->shared;
@@ -140,6 +152,8 @@ static void swap(Builder *b)
     int64_t before_ns = clock_now_ns();
     int rc = count ? keel_host_swap(b->session->host, slots, NULL, count, 0) : KEEL_ESAME;
     int64_t now_ns = clock_now_ns();
+    if (!rc && count > 1)
+        count = leave_out_same(slots, names, count);
     if (b->saved_ns)
         snprintf(whole, sizeof whole, "%.1f ms after the save: ", ms(now_ns - b->saved_ns));
     if (!rc && count > 1)
@@ -149,7 +163,7 @@ static void swap(Builder *b)
         say(b, KEEL_LOG_INFO, "%s runs anew %s%s, swap %.1f", names[0], whole, spent,
             ms(now_ns - before_ns));
     else if (rc == KEEL_ESAME)
-        say(b, KEEL_LOG_INFO, "built (%s ms): nothing changed in the code", spent);
+        say(b, KEEL_LOG_INFO, "built (%s ms): the same code, so nothing is swapped", spent);
     else if (rc != KEEL_ECANCELED)
         say(b, KEEL_LOG_WARN, "built (%s ms), but not swapped: %s; the code before runs on", spent,
             keel_host_error());

@@ -18,11 +18,11 @@ typedef struct DiffSide {
 } DiffSide;
 
 /* Differences outside of code, as sentences. */
-enum { DIFF_FACTS = 512, DIFF_FACT_BYTES = 256 };
+enum { DIFF_FACTS = 512 };
 typedef struct DiffFact {
     char sign; /* '+', '-', '~' */
     const char *topic;
-    char text[DIFF_FACT_BYTES];
+    char text[FACT_BYTES];
 } DiffFact;
 
 typedef struct Diff {

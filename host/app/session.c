@@ -86,6 +86,9 @@ int session_option(Session *session, int option, char **argv)
     case 'R':
         good = number(command, "rewind", optarg, 0, 600, &session->rewind);
         break;
+    case 'I':
+        session->options.swap_identical = 1;
+        break;
     case 'N':
         session->name = optarg;
         break;

@@ -33,6 +33,7 @@ typedef struct Session {
         {"deadline", required_argument, NULL, 'd'}, {"probation", required_argument, NULL, 'p'},   \
         {"name", required_argument, NULL, 'N'}, {"json", no_argument, NULL, 'j'},                  \
         {"verbose", no_argument, NULL, 'v'}, {"rewind", required_argument, NULL, 'R'},             \
+        {"swap-identical", no_argument, NULL, 'I'},                                                \
     {                                                                                              \
         "help", no_argument, NULL, 'h'                                                             \
     }
@@ -44,6 +45,7 @@ typedef struct Session {
     "                     strict (take only what the trial proved)\n"                   \
     "  --memory MODE      how changed memory is found: auto, track, copy or off\n"      \
     "  --deadline MS      longest time for one call of a module; 0: no limit\n"         \
+    "  --swap-identical   swap also a rebuild whose code is the same\n"                 \
     "  --probation N      frames that the generation before stays ready (120)\n"        \
     "  --rewind SECONDS   how far it can be put back in time (keel dev: 10; else 0)\n"  \
     "  --name NAME        name or path of the control socket (default)\n"               \

@@ -92,6 +92,17 @@ static void print_remark(FILE *file, const char *about, const char *text)
     fputc('\n', file);
 }
 
+/* The file is newer than what runs, and that is as it should be. */
+static void print_equal(FILE *file, const json_t *slot)
+{
+    char text[TEXT_CELL_BYTES];
+    const char *hash = text_of(slot, "equal");
+    if (!*hash || strstr(text_of(slot, "last"), "same code"))
+        return;
+    snprintf(text, sizeof text, "the newest build (%.12s) is the same code as what runs", hash);
+    print_remark(file, text_of(slot, "name"), text);
+}
+
 void status_view_print(FILE *file, const json_t *status)
 {
     print_host(file, json_object_get(status, "host"));
@@ -114,6 +125,7 @@ void status_view_print(FILE *file, const json_t *status)
         for (size_t i = 0; i < json_array_size(slots); i++) {
             const json_t *slot = json_array_get(slots, i);
             print_remark(file, text_of(slot, "name"), text_of(slot, "last"));
+            print_equal(file, slot);
             print_remark(file, text_of(slot, "name"),
                          text_of(json_object_get(slot, "state"), "tier_reason"));
         }

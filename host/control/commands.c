@@ -39,7 +39,7 @@ static json_t *slot_json(int number, const struct keel_slot_status *s)
     static const char *const tiers[] = {"auto", "track", "copy", "off"};
     return json_pack(
         "{s:i, s:o, s:o, s:o, s:I, s:s, s:s, s:o, s:{s:s, s:o, s:I, s:I, s:I}, s:s, s:i, s:I, s:I, "
-        "s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:I, s:s}",
+        "s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:I, s:I, s:s, s:s, s:o}",
         "slot", number, "name", message_text(s->name), "path", message_text(s->path), "version",
         message_text(s->version), "generation", (json_int_t)s->generation, "build_id", s->build_id,
         "hash", s->hash, "load_address", hex(s->load_address), "state", "tier",
@@ -51,7 +51,8 @@ static json_t *slot_json(int number, const struct keel_slot_status *s)
         (json_int_t)s->inputs_set_aside, "swaps", (json_int_t)s->swaps, "refused",
         (json_int_t)s->refused, "rolled_back", (json_int_t)s->rolled_back, "pause_us",
         (double)s->pause_ns / 1e3, "last", message_text(s->last), "alarms", (json_int_t)s->alarms,
-        "counter", (json_int_t)s->counter, "signer", s->signer);
+        "counter", (json_int_t)s->counter, "signer", s->signer, "equal", s->equal, "changes",
+        message_text(s->changes));
 }
 
 static json_t *host_json(const Host *host, uint64_t frames, const HostPast *past)
@@ -123,10 +124,11 @@ static void swap_over(Group *group, const Error *err, void *user)
     for (uint32_t i = 0; group && i < group->count; i++) {
         const Attempt *attempt = &group->attempts[i];
         json_array_append_new(
-            slots, json_pack("{s:o, s:I, s:I, s:f, s:o}", "name", message_text(attempt->slot->name),
-                             "from", (json_int_t)attempt->expected, "generation",
-                             (json_int_t)attempt->number, "pause_us", (double)group->pause_ns / 1e3,
-                             "text", said(attempt->slot)));
+            slots,
+            json_pack("{s:o, s:I, s:I, s:f, s:o, s:o}", "name", message_text(attempt->slot->name),
+                      "from", (json_int_t)attempt->expected, "generation",
+                      (json_int_t)attempt->number, "pause_us", (double)group->pause_ns / 1e3,
+                      "changes", message_text(attempt->changes), "text", said(attempt->slot)));
     }
     request_reply(request, json_pack("{s:o}", "slots", slots));
 }

@@ -115,6 +115,7 @@ static void put_modules(Out *out, const Report *report)
         out_line(out);
         put_field(out, "  build id", module->build_id);
         put_field(out, "  file", module->path);
+        put_field(out, "  against the one before", module->changes);
         out_put(out, "  mapped: ");
         out_hex(out, module->first);
         out_put(out, " to ");

@@ -24,6 +24,7 @@ enum { REPORT_PATH_BYTES = 1024, REPORTS_KEPT = 32 };
 typedef struct ReportModule {
     uint64_t generation;
     const char *name, *version, *build_id, *path;
+    const char *changes;   /* against the generation before: "changed: frame" */
     uintptr_t first, last; /* [first, last) where it is mapped */
     uintptr_t bias;        /* added to the file's own addresses */
     const void *data;      /* the file's bytes, for names of functions; or NULL */

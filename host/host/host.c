@@ -164,6 +164,7 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
                               .stage = host->stage,
                               .trust = host->trust,
                               .trial_mode = (SwapTrialMode)host->options.trial,
+                              .identical = host->options.swap_identical != 0,
                               .at_boundary = at_boundary,
                               .offers = offers,
                               .host = host};

@@ -54,6 +54,9 @@ void host_fill_status(Slot *slot, struct keel_slot_status *ret)
     }
     char hash[HASH_TEXT_BYTES];
     snprintf(ret->hash, sizeof ret->hash, "%s", hash_text(running->image->hash, hash));
+    if (slot->equal_to == running->number)
+        snprintf(ret->equal, sizeof ret->equal, "%s", hash_text(slot->equal, hash));
+    snprintf(ret->changes, sizeof ret->changes, "%s", running->changes);
 }
 
 /* Shared by the asking thread and the mail; the last to let go frees it. */

@@ -3,6 +3,7 @@
 #define IMAGE_COMPARE_H
 
 #include "image/anatomy.h"
+#include "image/inspect.h"
 
 /* Worse is larger. */
 typedef enum Verdict {
@@ -38,6 +39,19 @@ typedef struct Difference {
 /* KEEL_ENOMEM. */
 int compare_anatomies(const Anatomy *before, const Anatomy *after, Difference *ret, Error *err);
 void difference_done(Difference *d);
+
+/* What changed, as half a sentence of at most `room` bytes: "changed: frame, step; added: glow;
+ * data: gravity". Long lists end with "and 12 more"; "" when nothing did. */
+void difference_say(const Difference *d, const Anatomy *before, const Anatomy *after, char *to,
+                    size_t room);
+
+/* Differences outside of the code, each as a sign ('+', '-', '~'), a topic ("service", "library")
+ * and a text; `tell` may be NULL. They return how many of them change what the module does. */
+enum { FACT_BYTES = 256 };
+typedef void FactTeller(void *user, char sign, const char *topic, const char *text);
+int compare_notes(const Image *before, const Image *after, FactTeller *tell, void *user);
+int compare_inspections(const Inspection *before, const Inspection *after, FactTeller *tell,
+                        void *user);
 
 /* One line for each field that differs between two types of one name, such as `+ uint32_t venue at
  * 24` or `price int32_t → int64_t`; calls `tell` with each. */

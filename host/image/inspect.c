@@ -167,6 +167,22 @@ int inspect_refuse(const Inspection *inspection, Error *err)
     return KEEL_OK;
 }
 
+int inspection_check(const void *data, size_t bytes, Error *err)
+{
+    const Inspection *seen = data;
+    int good = bytes == sizeof *seen;
+    for (int i = 0; good && i < INSPECT_LIST; i++)
+        good = memchr(seen->needed.item[i], 0, INSPECT_TEXT) &&
+               memchr(seen->undefined.item[i], 0, INSPECT_TEXT) &&
+               memchr(seen->exported.item[i], 0, INSPECT_TEXT) &&
+               memchr(seen->unique.item[i], 0, INSPECT_TEXT);
+    good = good && memchr(seen->runpath, 0, sizeof seen->runpath) &&
+           memchr(seen->compiler, 0, sizeof seen->compiler);
+    return good ? KEEL_OK
+                : err_set(err, KEEL_EFAULT,
+                          "what was read of it contradicts itself: it is damaged or malicious");
+}
+
 int inspect_image(const Image *image, Error *err)
 {
     Inspection *seen = malloc(sizeof *seen);

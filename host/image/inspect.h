@@ -41,6 +41,9 @@ typedef struct Inspection {
  * is printable: bytes below space or above '~' are '?'. */
 int inspect_bytes(const void *data, size_t bytes, Inspection *ret, Error *err);
 
+/* Is this, from another process, an Inspection whose every text has an end? Else KEEL_EFAULT. */
+int inspection_check(const void *data, size_t bytes, Error *err);
+
 /* inspect_bytes and inspect_refuse in one: 0 when this image can be a module here. */
 int inspect_image(const Image *image, Error *err);
 

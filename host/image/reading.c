@@ -33,10 +33,18 @@ static int check_schema(const ReadingPart *part, Reading *reading, Error *err)
     return schema_check(part->data, part->bytes, &reading->schema, err);
 }
 
+static int check_inspection(const ReadingPart *part, Reading *reading, Error *err)
+{
+    (void)reading;
+    return inspection_check(part->data, part->bytes, err);
+}
+
 static const struct {
     uint32_t tag;
     int (*check)(const ReadingPart *part, Reading *reading, Error *err);
-} CHECKS[] = {{READING_ANATOMY, check_anatomy}, {READING_SCHEMA, check_schema}};
+} CHECKS[] = {{READING_ANATOMY, check_anatomy},
+              {READING_SCHEMA, check_schema},
+              {READING_INSPECTION, check_inspection}};
 
 static size_t round_up(size_t bytes)
 {
@@ -200,4 +208,10 @@ const Anatomy *reading_anatomy(const Reading *reading, const char **ret_why)
 const Schema *reading_schema(const Reading *reading, const char **ret_why)
 {
     return reading_part(reading, READING_SCHEMA, ret_why) ? &reading->schema : NULL;
+}
+
+const Inspection *reading_inspection(const Reading *reading, const char **ret_why)
+{
+    const ReadingPart *part = reading_part(reading, READING_INSPECTION, ret_why);
+    return part ? part->data : NULL;
 }

@@ -12,12 +12,14 @@
 
 #include "base/err.h"
 #include "image/anatomy.h"
+#include "image/inspect.h"
 #include "image/schema.h"
 
 enum {
-    READING_ANATOMY = 1, /* image/anatomy.h */
-    READING_SCHEMA = 2,  /* image/schema.h */
-    READING_PARTS = 8,   /* the most that one has */
+    READING_ANATOMY = 1,    /* image/anatomy.h */
+    READING_SCHEMA = 2,     /* image/schema.h */
+    READING_INSPECTION = 3, /* image/inspect.h */
+    READING_PARTS = 8,      /* the most that one has */
     READING_WHY_BYTES = 256
 };
 
@@ -72,8 +74,9 @@ void reading_free(Reading *reading);
 /* The part, or NULL: then `*ret_why`, unless NULL, is a sentence. `reading` may be NULL. */
 const ReadingPart *reading_part(const Reading *reading, uint32_t tag, const char **ret_why);
 
-/* The anatomy, the schema, or NULL as above. */
+/* The anatomy, the schema, the inspection, or NULL as above. */
 const Anatomy *reading_anatomy(const Reading *reading, const char **ret_why);
 const Schema *reading_schema(const Reading *reading, const char **ret_why);
+const Inspection *reading_inspection(const Reading *reading, const char **ret_why);
 
 #endif

@@ -14,7 +14,10 @@
 #include "image/image.h"
 #include "state/state.h"
 
-enum { GENERATION_STATICS = 16 }; /* as many as state_set_statics takes */
+enum {
+    GENERATION_STATICS = 16, /* as many as state_set_statics takes */
+    GENERATION_CHANGES = 256
+};
 
 typedef struct Generation Generation;
 struct Generation {
@@ -31,6 +34,7 @@ struct Generation {
     int64_t loaded_ns, retired_ns;
     int nodelete; /* can't be unmapped, and why */
     char stays[200];
+    char changes[GENERATION_CHANGES]; /* against the one that it replaced: "changed: frame, step" */
 
     /* The loader's own. */
     Generation *next;

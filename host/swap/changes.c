@@ -1,9 +1,11 @@
-/* What a candidate is made of: has its image read beside the trial, in a helper of its own so that
- * neither waits for the other. Engine thread. Owns the questions that are under way. Never refuses:
- * what can't be read is only not known. */
+/* What a candidate changes: has its image read beside the trial, in a helper of its own so that
+ * neither waits for the other, and compares it with the image that runs. Engine thread. Owns the
+ * questions that are under way. Never refuses: what can't be read is only not known. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "image/compare.h"
 #include "swap/group.h"
 
 /* Outlives the attempt, which a group may leave out meanwhile. */
@@ -30,9 +32,6 @@ static void answered(Reading *reading, const Error *err, void *user)
         then = attempt->then;
         attempt->then = NULL;
         waits = attempt;
-        if (!reading)
-            snprintf(attempt->unread, sizeof attempt->unread, "%.*s",
-                     (int)sizeof attempt->unread - 1, err->text);
     }
     image_unref(question->image);
     free(question);
@@ -67,4 +66,34 @@ void changes_await(Attempt *attempt, AttemptThen *then)
         attempt->then = then;
     else
         then(attempt);
+}
+
+/* Differences outside of the code that change what the module does. */
+static int outside_differs(const Attempt *attempt)
+{
+    const Inspection *old = reading_inspection(image_reading(attempt->from), NULL);
+    const Inspection *new_ = reading_inspection(image_reading(attempt->image), NULL);
+    return !old || !new_ || compare_inspections(old, new_, NULL, NULL) ||
+           compare_notes(attempt->from, attempt->image, NULL, NULL);
+}
+
+Verdict changes_find(Attempt *attempt)
+{
+    const char *why = "";
+    const Anatomy *old = reading_anatomy(image_reading(attempt->from), &why);
+    const Anatomy *new_ = old ? reading_anatomy(image_reading(attempt->image), &why) : NULL;
+    Difference d;
+    Error err = {0};
+    attempt->changes[0] = 0;
+    if (!new_ || compare_anatomies(old, new_, &d, &err)) {
+        log_debug("swap", "%s: what changed is not known: %s", attempt->slot->name,
+                  new_ ? err.text : why);
+        return VERDICT_UNKNOWN;
+    }
+    Verdict verdict = d.verdict;
+    difference_say(&d, old, new_, attempt->changes, sizeof attempt->changes);
+    if (verdict <= VERDICT_LINES && outside_differs(attempt))
+        verdict = VERDICT_CODE;
+    difference_done(&d);
+    return verdict;
 }

@@ -16,6 +16,7 @@ typedef struct Blame {
     Fault fault;
     Report report;
     ReportModule modules[MODULES];
+    char changes[MODULES][GENERATION_CHANGES];
 } Blame;
 
 static int is_fault(const Fault *fault)
@@ -28,11 +29,14 @@ static void add_module(Blame *blame, const Generation *generation)
     if (!generation || !generation->image)
         return;
     const Image *image = generation->image;
+    char *changes = blame->changes[blame->report.module_count];
+    memcpy(changes, generation->changes, GENERATION_CHANGES);
     blame->modules[blame->report.module_count++] = (ReportModule){.generation = generation->number,
                                                                   .name = image->name,
                                                                   .version = image->version,
                                                                   .build_id = image->build_id,
                                                                   .path = image->path,
+                                                                  .changes = changes,
                                                                   .first = generation->load_first,
                                                                   .last = generation->load_last,
                                                                   .bias = generation->load_bias,

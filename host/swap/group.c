@@ -160,14 +160,16 @@ static void decided_on_engine(void *user)
         char from[40] = "";
         if (attempt->expected)
             snprintf(from, sizeof from, "%llu → ", (unsigned long long)attempt->expected);
-        slot_say(
-            attempt->slot,
-            "generation %s%llu in %.1f ms (read %.1f, trial %.1f, load %.1f), pause %.1f µs%s%s",
-            from, (unsigned long long)attempt->number,
-            (double)(group->phase_ns - group->begun_ns) / 1e6, (double)spent[SWAP_SETTLE] / 1e6,
-            (double)(spent[SWAP_TRIAL] + spent[SWAP_PIN] + spent[SWAP_SAVE]) / 1e6,
-            (double)spent[SWAP_LOAD] / 1e6, (double)group->pause_ns / 1e3,
-            attempt->note[0] ? "; not proven: " : "", attempt->note);
+        slot_say(attempt->slot,
+                 "generation %s%llu in %.1f ms (read %.1f, trial %.1f, load %.1f), pause %.1f "
+                 "µs%s%s%s%s",
+                 from, (unsigned long long)attempt->number,
+                 (double)(group->phase_ns - group->begun_ns) / 1e6,
+                 (double)spent[SWAP_SETTLE] / 1e6,
+                 (double)(spent[SWAP_TRIAL] + spent[SWAP_PIN] + spent[SWAP_SAVE]) / 1e6,
+                 (double)spent[SWAP_LOAD] / 1e6, (double)group->pause_ns / 1e3,
+                 attempt->changes[0] ? "; " : "", attempt->changes,
+                 attempt->note[0] ? "; not proven: " : "", attempt->note);
         char text[SLOT_SAID_BYTES];
         slot_said(attempt->slot, text);
         log_info("swap", "%s: %s", attempt->slot->name, text);

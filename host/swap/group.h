@@ -2,6 +2,7 @@
 #ifndef SWAP_GROUP_H
 #define SWAP_GROUP_H
 
+#include "image/compare.h"
 #include "swap/swap.h"
 
 /* Frees what the attempt owns but its pin, name and generation. */
@@ -33,6 +34,10 @@ void changes_ask(Attempt *attempt);
 /* then(attempt) once what was asked for is known, or known not to come; at once if that is so
  * already. */
 void changes_await(Attempt *attempt, AttemptThen *then);
+
+/* Compares with the image that ran, by what was read of both, and says in attempt->changes what
+ * changed. VERDICT_UNKNOWN when that isn't known. The attempt has a `from`. */
+Verdict changes_find(Attempt *attempt);
 
 /* The group ends without having run a frame that counts; group->err says why. */
 void group_refuse(Group *group);

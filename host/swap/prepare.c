@@ -19,6 +19,7 @@ enum {
 };
 
 static void step(Group *group);
+static void known(Attempt *attempt);
 
 static int tries(const Swapper *swapper)
 {
@@ -146,6 +147,7 @@ static void next_slot(Group *group)
  * it have not begun: nothing points at them yet. */
 static void leave_out(Group *group, Attempt *attempt)
 {
+    attempt_let_go(attempt);
     log_write(attempt->untouched ? LOG_DEBUG : LOG_INFO, "swap", "%s", group->err.text);
     attempt_done(attempt);
     group->count--;
@@ -153,6 +155,18 @@ static void leave_out(Group *group, Attempt *attempt)
     memset(&group->attempts[group->count], 0, sizeof *attempt);
     group->err.code = KEEL_OK;
     next_slot(group);
+}
+
+/* Nonzero: the attempt or its group has ended. */
+static int ended(Attempt *attempt)
+{
+    Group *group = attempt->group;
+    int code = group->err.code;
+    if (code == KEEL_ESAME && group->count > 1)
+        leave_out(group, attempt);
+    else if (code)
+        group_refuse(group);
+    return code != KEEL_OK;
 }
 
 static void pinned(void *user)
@@ -163,16 +177,15 @@ static void pinned(void *user)
         trusting_refuse(attempt);
         return;
     }
-    if (group->err.code == KEEL_ESAME && group->count > 1) {
-        leave_out(group, attempt);
+    if (ended(attempt))
         return;
+    if (tries(group->swapper)) {
+        group_go(group, SWAP_TRIAL, attempt->note);
+        step(group);
+    } else {
+        attempt->tried = (TrialResult){.verdict = TRIAL_PASS};
+        known(attempt);
     }
-    if (group->err.code) {
-        group_refuse(group);
-        return;
-    }
-    group_go(group, tries(group->swapper) ? SWAP_TRIAL : SWAP_LOAD, attempt->note);
-    step(group);
 }
 
 static void pin_on_frame(void *user)
@@ -254,9 +267,56 @@ static void save_on_frame(void *user)
 
 /* ---- trial ---- */
 
+static void same_on_engine(void *user)
+{
+    Attempt *attempt = user;
+    if (attempt->group->err.code == KEEL_ESAME)
+        slot_say(attempt->slot, "%s", attempt->changes);
+    ended(attempt);
+}
+
+/* Another build of the code that runs, if that still runs: a fault may have taken it out. */
+static void same_on_frame(void *user)
+{
+    Attempt *attempt = user;
+    Group *group = attempt->group;
+    Slot *slot = attempt->slot;
+    if (!slot->running || slot->running->number != attempt->expected) {
+        err_set(&group->err, KEEL_ECHANGED, "%s: another generation took its place meanwhile",
+                slot->name);
+    } else {
+        slot->equal = attempt->image->hash;
+        slot->equal_to = attempt->expected;
+        snprintf(attempt->changes, sizeof attempt->changes,
+                 "rebuilt, same code%s: still generation %llu",
+                 attempt->lines_differ ? " but for the lines that asserts tell" : "",
+                 (unsigned long long)attempt->expected);
+        err_set(&group->err, KEEL_ESAME, "%s: %s", slot->name, attempt->changes);
+    }
+    swap_answer(group->swapper, &attempt->answer, same_on_engine, attempt);
+}
+
+/* Nonzero: it is the code that runs already, and the attempt ends. */
+static int is_same(Attempt *attempt)
+{
+    Group *group = attempt->group;
+    Swapper *swapper = group->swapper;
+    if (!attempt->from || attempt->how == TRIAL_HOOKS)
+        return 0;
+    Verdict verdict = changes_find(attempt);
+    if (verdict > VERDICT_LINES || group->flags & SWAP_SAME || swapper->identical)
+        return 0;
+    attempt->lines_differ = verdict == VERDICT_LINES;
+    swap_await(swapper);
+    swapper->at_boundary(swapper->host, same_on_frame, attempt);
+    return 1;
+}
+
 /* The trial is over, and what could be read of the image is known. */
 static void judge(Attempt *attempt)
 {
+    if (is_same(attempt))
+        return;
     Group *group = attempt->group;
     Slot *slot = attempt->slot;
     const TrialResult *result = &attempt->tried;
@@ -288,14 +348,20 @@ static void judge(Attempt *attempt)
     step(group);
 }
 
+/* All is known but perhaps its reading, for which a first image need not wait. */
+static void known(Attempt *attempt)
+{
+    if (attempt->from)
+        changes_await(attempt, judge);
+    else
+        judge(attempt);
+}
+
 static void tried(const TrialResult *result, void *user)
 {
     Attempt *attempt = user;
     attempt->tried = *result;
-    if (attempt->from)
-        changes_await(attempt, judge);
-    else
-        judge(attempt); /* nothing to compare it with: it need not wait */
+    known(attempt);
 }
 
 static void begin_trial(Attempt *attempt)
@@ -346,6 +412,7 @@ static void loaded_on_engine(void *user)
         group_refuse(group);
         return;
     }
+    memcpy(attempt->fresh->changes, attempt->changes, sizeof attempt->changes);
     group->at++;
     next_slot(group);
 }

@@ -63,7 +63,8 @@ typedef struct Swapper {
     Trial *reader; /* a second helper, which reads images beside the trial; NULL: nothing is read */
     Stage *stage;  /* names for the trial */
     SwapTrialMode trial_mode;
-    Trust *trust; /* NULL: whoever can write a module's file is trusted */
+    Trust *trust;  /* NULL: whoever can write a module's file is trusted */
+    int identical; /* swap also builds of the same code */
     SwapAtBoundary *at_boundary;
     int (*offers)(const char *service); /* nonzero when the host has this service */
     void *host;
@@ -101,12 +102,13 @@ struct Attempt {
     Slot *slot;
     FileMark file;     /* when it was read */
     int untouched;     /* since the slot's file was read before */
+    int lines_differ;  /* it differs from what runs only in the lines that asserts tell */
     char *path;        /* read this file, or … */
     Image *image;      /* … take this image (a rollback after probation) */
     Image *from;       /* the one that ran when the state was pinned, or NULL */
     int asked;         /* its reading is awaited, */
     AttemptThen *then; /* and this waits for it */
-    char unread[160];  /* why it has no reading */
+    char changes[GENERATION_CHANGES]; /* what it changes, or "" */
     char *staged;
     Pin *pin;
     StateView view;
@@ -146,7 +148,7 @@ struct Group {
     SwapAnswer answer;
 };
 
-enum { SWAP_SAME = 1, SWAP_RETRY = 2 };
+enum { SWAP_SAME = 1, SWAP_RETRY = 2 }; /* also the same code; also bytes that faulted */
 
 /* ---- engine thread ---- */
 

@@ -37,7 +37,8 @@ COMPILE = ["-g", "-O1", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "
            "-fno-semantic-interposition", "-I" + os.path.join(ROOT, "abi"),
            "-D_GNU_SOURCE", "-Wall", "-Werror=implicit-function-declaration",
            "-Wno-unused-function", "-Wno-unused-variable"]
-LINK = ["-shared", "-Wl,-z,now", "-Wl,-z,defs", "-Wl,--build-id=sha1", "-Wl,--exclude-libs,ALL"]
+LINK = ["-shared", "-Wl,-z,now", "-Wl,-z,defs", "-Wl,--build-id=sha1", "-Wl,--emit-relocs",
+        "-Wl,--exclude-libs,ALL"]
 
 
 def long(what):
@@ -118,20 +119,27 @@ def shim():
 
 
 def build(source, *, compiler=None, linker=None, flags=(), link=(), use_shim=True, plain=False,
-          undefined=False):
+          undefined=False, unit=None):
     """Compiles the text of a module. Returns the path of the cached .so: copy it, don't touch it.
 
     `plain`: as `cc -shared -fPIC` would, none of keel_add_module's flags. `undefined`: symbols may
-    be left for the loader to miss (by no -z undefs, which gold doesn't know).
+    be left for the loader to miss (by no -z undefs, which gold doesn't know). `unit`: the source's
+    name; statics of sources that are called differently are different ones.
     """
     cxx = "#include <vector>" in source or "/* C++ */" in source
     compiler = compiler or (CXX if cxx else CC)
     key = hashlib.sha1(json.dumps([source, compiler, linker, list(flags), list(link), use_shim,
-                                   plain, undefined, MODULE_LINK, COMPILE, LINK, _tree_stamp()]).encode()).hexdigest()
+                                   plain, undefined, unit, MODULE_LINK, COMPILE, LINK,
+                                   _tree_stamp()]).encode()).hexdigest()
     archive = shim() if use_shim and os.path.isdir(os.path.join(ROOT, "abi", "shim")) else None
 
     def make(part):
         text = part + (".cc" if cxx else ".c")
+        mapped = []
+        if unit:
+            os.makedirs(part + ".d", exist_ok=True)
+            text = os.path.join(part + ".d", unit)
+            mapped = ["-ffile-prefix-map=%s.d/=" % part]
         with open(text, "w") as f:
             f.write(source)
         try:
@@ -147,13 +155,15 @@ def build(source, *, compiler=None, linker=None, flags=(), link=(), use_shim=Tru
                 command += ["-fuse-ld=" + linker]
             elif not plain:
                 command += MODULE_LINK
-            command += list(flags) + [text, "-o", part]
+            command += mapped + list(flags) + [text, "-o", part]
             if archive:
                 command += [archive]
             command += list(link) + ["-lm", "-pthread"]
             _run(command)
         finally:
             os.unlink(text)
+            if unit:
+                os.rmdir(part + ".d")
     return _once(os.path.join(CACHE, key + ".so"), make)
 
 

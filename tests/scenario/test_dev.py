@@ -98,10 +98,24 @@ class Dev(KeelTest):
         self.assertEqual(host.slot()["generation"], 1)
         host.frames_pass()
         mark = host.mark()
-        self.edit("m/m.c", "s->count++ + ;", "s->count++;  told += 0;")
+        self.edit("m/m.c", "s->count++ + ;", "s->count++; s->extra[0]++;")
         host.wait("fixed: it compiles again", after=mark)
         host.wait("runs anew", after=mark)
         self.assertEqual(host.slot()["generation"], 2)
+        host.end()
+
+    def test_a_comment_swaps_nothing(self):
+        self.write("m/m.c", counter(1, name="m"))
+        host = self.dev(self.path("m/m.c"))
+        host.wait("build 1 runs")
+        mark = host.mark()
+        self.edit("m/m.c", "s->count++;", "/* one more */\n    s->count++;")
+        host.wait("the same code, so nothing is swapped", after=mark)
+        self.assertEqual(host.slot()["generation"], 1)
+        mark = host.mark()
+        self.edit("m/m.c", "s->count++;", "s->count++; s->extra[0]++;")
+        host.wait("runs anew", after=mark)
+        self.assertRegex(host.slot()["changes"], "^changed: frame$")
         host.end()
 
     def test_errors_of_gcc(self):
@@ -142,7 +156,7 @@ class Dev(KeelTest):
         host.wait("undefined reference to `no_such'", after=mark)
         host.wait("build failed", after=mark)
         mark = host.mark()
-        self.edit("m/m.c", "no_such(); s->count++;", "s->count++; told += 0;")
+        self.edit("m/m.c", "no_such(); s->count++;", "s->count++; s->extra[0]++;")
         host.wait("runs anew", after=mark)
         host.end()
 
@@ -298,7 +312,7 @@ class Dev(KeelTest):
         host.wait(r"one\.c:\d+:\d+: error:", after=mark)
         host.wait("build failed, 1 error", after=mark)
         self.assertEqual(host.texts("FAILED|ninja:", after=mark), [])
-        self.edit("p/one.c", "s->count++ + ;", "s->count++; told += 0;")
+        self.edit("p/one.c", "s->count++ + ;", "s->count++; s->extra[0]++;")
         host.wait(r"one\.so runs anew", after=mark)  # only it
         after = [s["generation"] for s in host.status()["slots"]]
         self.assertGreater(after[0], before[0])

@@ -57,7 +57,7 @@ struct keel_host_options {
      * public key, or ed25519:<64 digits>; copied. None: every image that can run does. */
     const char *const *trust_keys;
     uint32_t trust_key_count;
-    uint32_t reserved;
+    uint32_t swap_identical; /* 1: swap also a rebuild whose code is the same */
     /* The file that keeps the highest counter of each module; NULL: $XDG_STATE_HOME/keel/trust or
      * ~/.local/state/keel/trust; "": in memory only; "-": none,
      * older builds are taken as well. Copied. */
@@ -98,7 +98,7 @@ int keel_host_frame_at(keel_host *host, int64_t time_ns);
 void keel_host_idle(keel_host *host, int64_t until_ns);
 
 enum {
-    KEEL_SWAP_SAME = 1, /* also when the bytes are the same */
+    KEEL_SWAP_SAME = 1, /* also when the bytes or the code are the same */
     KEEL_SWAP_RETRY = 2 /* also bytes that faulted before */
 };
 
@@ -156,6 +156,8 @@ struct keel_slot_status {
     uint64_t alarms;       /* builds that no trusted key vouched for */
     uint64_t counter;      /* of the running build's manifest; 0 without trust_keys */
     char signer[80];       /* the key that signed it, or "" */
+    char equal[40];    /* hash of the newest build, when it was not swapped as it's the same code */
+    char changes[256]; /* what the running generation changed: "changed: frame, step" */
 };
 
 /* As of the last boundary. [any] */
