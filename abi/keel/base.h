@@ -12,7 +12,7 @@
 /* The version of this contract. A host serves modules of its own major and of the one before, with
  * a minor not above its own; everything else is refused before any of the module's code runs. */
 #define KEEL_ABI_MAJOR 1
-#define KEEL_ABI_MINOR 0
+#define KEEL_ABI_MINOR 1
 #define KEEL_ABI ((uint32_t)KEEL_ABI_MAJOR << 16 | (uint32_t)KEEL_ABI_MINOR)
 
 #ifdef __cplusplus

@@ -67,6 +67,9 @@ struct keel_module {
     /* Work that keel_task_start asked for. It has no access to state. The result is the event's
      * `result`. [worker] */
     int32_t (*work)(struct keel_work *w);
+    /* Since 1.1. In a handover (KEEL_MODE_SHADOW), after each frame: 0 when the state is as it should be. With
+     * it the states of the two generations needn't be equal. [frame] */
+    int32_t (*check)(keel *k);
 };
 
 #define KEEL_NOTE_OWNER "Keel"
@@ -112,6 +115,7 @@ KEEL_END
                                 KEEL_ABI,                                 \
                                 module_name,                              \
                                 module_version,                           \
+                                nullptr,                                  \
                                 nullptr,                                  \
                                 nullptr,                                  \
                                 nullptr,                                  \

@@ -48,6 +48,35 @@ static int number(const char *command, const char *what, const char *given, doub
     return 0;
 }
 
+/* "shadow", or "shadow,frames=9,lag=50". */
+static int handover(Session *session, char *given)
+{
+    struct keel_host_options *o = &session->options;
+    char *const keys[] = {"shadow", "frames", "lag", "wait", NULL};
+    uint32_t *const fields[] = {NULL, &o->handover_frames, &o->handover_lag_ms,
+                                &o->handover_wait_ms};
+    double number_given;
+    for (char *rest = given, *value; *rest;) {
+        int key = getsubopt(&rest, keys, &value);
+        if (key == 0 && !value) {
+            o->handover = KEEL_HANDOVER_SHADOW;
+        } else if (key > 0 && value) {
+            if (!number(session->command, keys[key], value, 1, 1e6, &number_given))
+                return 0;
+            *fields[key] = (uint32_t)number_given;
+        } else {
+            fprintf(stderr,
+                    "keel %s: --handover takes shadow, then perhaps frames=N, lag=MS and wait=MS, "
+                    "with commas; not \"%s\"\n",
+                    session->command, value ? value : "");
+            return 0;
+        }
+    }
+    if (!o->handover)
+        fprintf(stderr, "keel %s: --handover takes shadow first\n", session->command);
+    return o->handover != 0;
+}
+
 int session_option(Session *session, int option, char **argv)
 {
     static const char *const trials[] = {"on", "off", "strict", NULL};
@@ -88,6 +117,9 @@ int session_option(Session *session, int option, char **argv)
         break;
     case 'I':
         session->options.swap_identical = 1;
+        break;
+    case 1001:
+        good = handover(session, optarg);
         break;
     case 'N':
         session->name = optarg;

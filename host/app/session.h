@@ -31,8 +31,9 @@ typedef struct Session {
     VIEW_OPTIONS, {"frames", required_argument, NULL, 'n'}, {"fps", required_argument, NULL, 'f'}, \
         {"trial", required_argument, NULL, 't'}, {"memory", required_argument, NULL, 'm'},         \
         {"deadline", required_argument, NULL, 'd'}, {"probation", required_argument, NULL, 'p'},   \
-        {"name", required_argument, NULL, 'N'}, {"json", no_argument, NULL, 'j'},                  \
-        {"verbose", no_argument, NULL, 'v'}, {"rewind", required_argument, NULL, 'R'},             \
+        {"handover", required_argument, NULL, 1001}, {"name", required_argument, NULL, 'N'},       \
+        {"json", no_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'},                     \
+        {"rewind", required_argument, NULL, 'R'},                                                  \
         {"swap-identical", no_argument, NULL, 'I'},                                                \
     {                                                                                              \
         "help", no_argument, NULL, 'h'                                                             \
@@ -48,6 +49,9 @@ typedef struct Session {
     "  --swap-identical   swap also a rebuild whose code is the same\n"                 \
     "  --probation N      frames that the generation before stays ready (120)\n"        \
     "  --rewind SECONDS   how far it can be put back in time (keel dev: 10; else 0)\n"  \
+    "  --handover shadow  let a candidate run beside the running generation, on the\n"  \
+    "                     same frames, and take over when its state was the same\n"     \
+    "                     five times in a row; shadow,frames=N,lag=MS,wait=MS\n"        \
     "  --name NAME        name or path of the control socket (default)\n"               \
     "  --json             one JSON object a line instead of text\n"                     \
     "  -v, --verbose      say more\n"

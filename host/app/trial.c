@@ -360,9 +360,11 @@ static int is_good(const TrialWireRequest *r, int fd_count)
         return 0;
     if (r->what == TRIAL_WIRE_READ)
         return r->fd_count == 1;
-    return r->what == TRIAL_WIRE_TRY && r->view_fds <= STATE_VIEW_FDS &&
-           r->fd_count == 2 + r->view_fds && r->how <= TRIAL_HOOKS && r->time_limit_ns > 0 &&
-           memchr(r->path, 0, sizeof r->path) && memchr(r->staged, 0, sizeof r->staged);
+    int shadow = r->what == TRIAL_WIRE_SHADOW;
+    return (shadow ? r->how == TRIAL_KEEP : r->what == TRIAL_WIRE_TRY) &&
+           r->view_fds <= STATE_VIEW_FDS && r->fd_count == 2 + r->view_fds + (uint32_t)shadow &&
+           r->how <= TRIAL_HOOKS && r->time_limit_ns > 0 && memchr(r->path, 0, sizeof r->path) &&
+           memchr(r->staged, 0, sizeof r->staged);
 }
 
 /* 1: one request, 0: the host is gone. */

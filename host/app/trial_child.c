@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "host/shadow.h"
 #include "module/dltext.h"
 #include "module/verify.h"
 
@@ -156,7 +157,7 @@ static int in_host(const Payload *payload, uint64_t count, const Fault *fault)
 }
 
 static void replay(const TrialChild *child, const Generation *g, State *state,
-                   const Payload *payload)
+                   const Payload *payload, FeedReader *feed)
 {
     TrialShared *shared = child->shared;
     const TrialWireRequest *r = child->request;
@@ -174,7 +175,21 @@ static void replay(const TrialChild *child, const Generation *g, State *state,
                              .frames = r->frames,
                              .user = (void *)(uintptr_t)r->user};
     shared->replaying = 1;
-    shared->kind = replay_run(&request, &shared->replay);
+    if (feed) {
+        const ShadowRequest beside = {
+            .state = state,
+            .table = g->table,
+            .owner = OWNER,
+            .feed = feed,
+            .carried = payload->inputs,
+            .carried_bytes = r->inputs_bytes,
+            .images = {{(void *)g->load_first, g->load_last - g->load_first},
+                       {(void *)(uintptr_t)r->live.first, r->live.last - r->live.first}},
+            .user = request.user};
+        shared->kind = shadow_run(&beside, &shared->replay);
+    } else {
+        shared->kind = replay_run(&request, &shared->replay);
+    }
     if (shared->kind == FAULT_NONE) {
         uint64_t owner;
         shared->stray = (uint32_t)guard_take_stray(&owner, &shared->replay.fault);
@@ -191,8 +206,9 @@ void trial_child_run(const TrialChild *child)
     static char by_number[64];
     TrialShared *shared = child->shared;
     const TrialWireRequest *r = child->request;
-    Payload payload;
+    Payload payload = {0};
     State *state = NULL;
+    FeedReader *feed = NULL;
     Error err;
     set_up_process(child);
     enter_phase(shared, "state");
@@ -206,6 +222,8 @@ void trial_child_run(const TrialChild *child)
     if (!rc)
         rc = image_open(fcntl(child->fds[0], F_DUPFD_CLOEXEC, 3), r->image_bytes, r->hash, r->path,
                         &g.image, &err);
+    if (!rc && r->what == TRIAL_WIRE_SHADOW)
+        rc = feed_open(child->fds[2 + r->view_fds], &feed, &err);
     if (rc)
         refuse(shared, rc, &err);
     for (uint32_t i = 0; i < r->fd_count; i++)
@@ -222,6 +240,6 @@ void trial_child_run(const TrialChild *child)
         refuse(shared, rc, &err);
     g.number = OWNER;
     load(shared, &g, state, r->staged, by_number);
-    replay(child, &g, state, &payload);
+    replay(child, &g, state, &payload, feed);
     end(shared);
 }

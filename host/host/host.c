@@ -109,6 +109,22 @@ static int begin_trust(Host *host, Error *err)
     return KEEL_OK;
 }
 
+/* The defaults are what the field has found to do: few frames, seconds of patience. */
+static Handover handover(const struct keel_host_options *options)
+{
+    const int64_t ms = 1000000;
+    uint32_t lag = options->handover_lag_ms, wait = options->handover_wait_ms;
+    return (Handover){
+        .shadow = options->handover == KEEL_HANDOVER_SHADOW,
+        .old_frames = 3,
+        .old_lag_ns = 50 * ms,
+        .old_patience_ns = 3000 * ms,
+        .new_frames = options->handover_frames ? options->handover_frames : 5,
+        .new_lag_ns = (lag ? lag : 10) * ms,
+        .new_patience_ns = (wait ? wait : 1500) * ms,
+    };
+}
+
 int keel_host_open(const struct keel_host_options *options, keel_host **ret_host)
 {
     Error err = {0};
@@ -151,6 +167,9 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
         log_warn("swap", "%s; what a build changes stays unknown", err.text);
     if (!rc && host->options.trust_key_count)
         rc = begin_trust(host, &err);
+    if (!rc && host->options.handover &&
+        (rc = trial_new_reader(host->loop, host->options.trial_program, &host->shadow, &err)))
+        err_wrap(&err, "no handover is possible");
     if (!rc)
         rc = host_watch_begin(host, &err);
     if (rc) {
@@ -161,6 +180,8 @@ int keel_host_open(const struct keel_host_options *options, keel_host **ret_host
                               .loader = host->loader,
                               .trial = host->trial,
                               .reader = host->reader,
+                              .shadow = host->shadow,
+                              .handover = handover(&host->options),
                               .stage = host->stage,
                               .trust = host->trust,
                               .trial_mode = (SwapTrialMode)host->options.trial,
@@ -216,6 +237,7 @@ void keel_host_close(keel_host *host)
         loop_call(host->loop, host_watch_end, host);
         trial_free(host->trial);
         trial_free(host->reader);
+        trial_free(host->shadow);
         boundary_run(&host->boundary); /* the last pins are given back */
     }
     boundary_close(&host->boundary);

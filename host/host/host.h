@@ -45,7 +45,7 @@ struct keel_host {
     struct keel_host_options options;
     Loop *loop;
     Loader *loader;
-    Trial *trial, *reader;
+    Trial *trial, *reader, *shadow;
     Trust *trust; /* NULL: no keys were given */
     Stage *stage;
     Workers *workers;

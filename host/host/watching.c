@@ -114,6 +114,7 @@ void host_look_for_swaps(void *user)
 {
     HostSwaps *swaps = user;
     swaps->host->closing = 1;
+    swaps->host->swapper.leaving = 1;
     swaps->active = 0;
     begin_parked(swaps->host); /* they are told */
     for (int i = 0; i < swaps->host->watched_count; i++)

@@ -9,7 +9,8 @@
  */
 enum {
     TABLE_MIN = offsetof(struct keel_module, event) + sizeof(void *),
-    TABLE_1_0 = offsetof(struct keel_module, work) + sizeof(void *)
+    TABLE_1_0 = offsetof(struct keel_module, work) + sizeof(void *),
+    TABLE_1_1 = offsetof(struct keel_module, check) + sizeof(void *)
 };
 
 static unsigned major_of(uint32_t abi)
@@ -23,7 +24,7 @@ static unsigned minor_of(uint32_t abi)
 }
 
 /* The whole table of each minor of the current major, by minor. A new minor adds a line. */
-static const uint32_t TABLE_BYTES[] = {TABLE_1_0};
+static const uint32_t TABLE_BYTES[] = {TABLE_1_0, TABLE_1_1};
 
 static int size_check(uint32_t abi, uint32_t bytes, Error *err)
 {

@@ -55,6 +55,10 @@ typedef struct TrialRequest {
     const void *user;      /* keel_user: only an address there, that of the host's own memory */
     int64_t time_limit_ns; /* 0: 250 ms */
     uint64_t memory_limit_bytes; /* 0: 512 MiB */
+    /* Beside the live one instead of on what is past: a feed's descriptor, or 0. `inputs` are then
+     * what the slot is outside its arena, and it passes when the feed ends. TRIAL_KEEP only. */
+    int feed;
+    uintptr_t live_first, live_last; /* where the host has the image that runs */
 } TrialRequest;
 
 typedef struct TrialResult {

@@ -85,7 +85,7 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
     TrialJob *job = calloc(1, sizeof *job);
     if (!job)
         return err_set(err, KEEL_ENOMEM, "no memory for a trial");
-    job->payload = -1;
+    job->payload = job->feed = -1;
     TrialWireRequest *wire = &job->wire;
     wire->magic = TRIAL_WIRE_MAGIC;
     wire->version = TRIAL_WIRE_VERSION;
@@ -110,10 +110,18 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
         memcpy(job->view_fds, request->view.fds, sizeof job->view_fds);
     }
     wire->fd_count = 2 + wire->view_fds;
+    if (request->feed) {
+        wire->what = TRIAL_WIRE_SHADOW;
+        wire->live = (TrialRange){request->live_first, request->live_last};
+        wire->fd_count++;
+        job->feed = fcntl(request->feed, F_DUPFD_CLOEXEC, 3);
+    }
     snprintf(wire->path, sizeof wire->path, "%s", request->image->path);
     snprintf(wire->staged, sizeof wire->staged, "%s", staged);
     job->image = image_ref(request->image);
-    int rc = make_payload(job, request, err);
+    int rc = request->feed && job->feed < 0
+                 ? err_errno(err, KEEL_ELIMIT, errno, "no descriptor for a feed of frames")
+                 : make_payload(job, request, err);
     if (rc) {
         trial_job_free(job);
         return rc;
@@ -127,7 +135,7 @@ int trial_job_new_read(Image *image, uint64_t id, TrialJob **ret, Error *err)
     TrialJob *job = calloc(1, sizeof *job);
     if (!job)
         return err_set(err, KEEL_ENOMEM, "no memory for a reading");
-    job->payload = -1;
+    job->payload = job->feed = -1;
     job->image = image_ref(image);
     job->wire = (TrialWireRequest){.magic = TRIAL_WIRE_MAGIC,
                                    .version = TRIAL_WIRE_VERSION,
@@ -149,6 +157,8 @@ void trial_job_free(TrialJob *job)
         image_unref(job->image);
     if (job->payload >= 0)
         close(job->payload);
+    if (job->feed >= 0)
+        close(job->feed);
     free(job);
 }
 
@@ -160,6 +170,7 @@ int trial_job_send(const TrialJob *job, int fd, Error *err)
     } control = {0};
     int fds[TRIAL_WIRE_FDS] = {job->image->memfd, job->payload}; /* a reading has no payload */
     memcpy(fds + 2, job->view_fds, job->wire.view_fds * sizeof(int));
+    fds[2 + job->wire.view_fds] = job->feed;
     size_t fd_bytes = job->wire.fd_count * sizeof(int);
     struct iovec part = {.iov_base = (void *)(uintptr_t)&job->wire, .iov_len = sizeof job->wire};
     struct msghdr message = {.msg_iov = &part,

@@ -11,6 +11,7 @@ struct TrialJob {
     Image *image;
     int payload;                  /* a sealed memfd */
     int view_fds[STATE_VIEW_FDS]; /* the pin's, not owned */
+    int feed;                     /* a descriptor of its own, or -1 */
     int tries;
     TrialDone *done;
     TrialReadDone *read_done; /* exactly one of the two */

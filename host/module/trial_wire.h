@@ -12,11 +12,12 @@
 enum {
     TRIAL_WIRE_FD = 3, /* the helper's end */
     TRIAL_WIRE_PATH_BYTES = 4096,
-    TRIAL_WIRE_FDS = 2 + STATE_VIEW_FDS /* image, payload, the view's */
+    TRIAL_WIRE_FDS = 3 + STATE_VIEW_FDS /* image, payload, the view's, the feed */
 };
 
-/* What the helper is asked for. To read needs the image alone. */
-enum { TRIAL_WIRE_TRY, TRIAL_WIRE_READ };
+/* What the helper is asked for. To read needs the image alone; a shadow's `inputs` are what carry_save
+ * made. */
+enum { TRIAL_WIRE_TRY, TRIAL_WIRE_READ, TRIAL_WIRE_SHADOW };
 
 /* Addresses that the host has mapped, its arenas left out. */
 typedef struct TrialRange {
@@ -36,6 +37,7 @@ typedef struct TrialWireRequest {
     int64_t time_limit_ns;
     uint64_t memory_limit_bytes, view_bytes;
     uint64_t user;
+    TrialRange live; /* the image that runs in the host */
     uint8_t view_plain[STATE_VIEW_BYTES];
     char path[TRIAL_WIRE_PATH_BYTES];   /* where the image came from, for sentences */
     char staged[TRIAL_WIRE_PATH_BYTES]; /* "": by the descriptor */

@@ -247,3 +247,31 @@ int state_hashes(const State *state, StateHashes *ret)
     *ret = state->leaves->sum;
     return KEEL_OK;
 }
+
+/* As leaf_of, with all images in which words may point; only `loose`. */
+static uint64_t loose_of(uint32_t id, const uint8_t *page, const StateSpan *images, int count)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)page;
+    uint64_t loose[PAGE_BYTES / 8];
+    if (id && is_zero(words))
+        return 0;
+    memcpy(loose, page, PAGE_BYTES);
+    if (id == 0)
+        ((ArenaHead *)(void *)loose)->high = 0;
+    for (int k = 0; k < count && id; k++)
+        for (int i = 0; i < PAGE_BYTES / 8; i++)
+            if (words[i] - (uintptr_t)images[k].address < images[k].bytes)
+                loose[i] = UINT64_C(0xC0DE) << 48;
+    return place(id, loose);
+}
+
+uint64_t state_hash_loose(const State *state, const StateSpan *images, int count)
+{
+    uint32_t top = arena_head(state)->top, meta = meta_pages(top);
+    uint64_t sum = 0;
+    for (uint32_t id = 0; id < meta; id++)
+        sum += loose_of(id, state->base + (uint64_t)id * PAGE_BYTES, images, count);
+    for (uint32_t id = state->data_first; id < state->data_first + top; id++)
+        sum += loose_of(id, state->base + (uint64_t)id * PAGE_BYTES, images, count);
+    return sum;
+}

@@ -92,6 +92,10 @@ typedef struct StateHashes {
     uint64_t exact, loose;
 } StateHashes;
 int state_hashes(const State *state, StateHashes *ret); /* KEEL_EUNSUPPORTED: none are kept */
+/* The same `loose` of the arena as it is now, at the cost of all of it; words that point into any of
+ * `images` count by that alone. */
+struct StateSpan;
+uint64_t state_hash_loose(const State *state, const struct StateSpan *images, int count);
 
 /* ---- frames ([frame]) ---- */
 

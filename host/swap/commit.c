@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "swap/feed.h"
 #include "swap/recorder.h"
 #include "swap/past.h"
 #include "swap/swap.h"
@@ -356,6 +357,7 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
     int by_hooks = slot->probation.by_hooks;
     const char *what = state_back(slot, before);
     slot->running = old;
+    feed_break(slot->feed, "the generation that it is compared with was rolled back");
     recorder_entered(slot, JOURNAL_KEEP);
     if (!old || before || by_hooks)
         recorder_break(slot->recorder, "a rollback put another state in its place");

@@ -3,6 +3,7 @@
 #ifndef SWAP_EFFECTS_PARTS_H
 #define SWAP_EFFECTS_PARTS_H
 
+#include "swap/carried.h"
 #include "swap/effects.h"
 
 static inline keel_handle handle_make(uint32_t generation, uint32_t index)
@@ -30,6 +31,10 @@ void timer_end(Effects *effects, uint32_t index);
 void timer_unreserve(Effects *effects, uint32_t index);
 void timer_unend(Effects *effects, uint32_t index);
 
+/* For carry.c: the table as bytes, and into an empty one. KEEL_ENOMEM, KEEL_EDATA. */
+int timers_save(const Effects *effects, Buf *out);
+int timers_load(Effects *effects, Carried *in);
+
 /* ---- tasks.c ---- */
 
 /* An event for each that has ended; as effects_collect. */
@@ -40,6 +45,9 @@ void task_submit(Effects *effects, uint32_t index, uint32_t priority);
 void task_forget(Effects *effects, uint32_t index);
 /* … or never was. */
 void task_unreserve(Effects *effects, uint32_t index);
+/* For carry.c; a task that was carried has no work and waits to be settled. */
+int tasks_save(const Effects *effects, Buf *out);
+int tasks_load(Effects *effects, Carried *in);
 /* Takes back what hasn't begun and waits for the rest. */
 void tasks_done(Effects *effects);
 

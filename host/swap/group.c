@@ -9,10 +9,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "swap/shadow.h"
 
-static const char *const phase_names[SWAP_PHASES] = {"settle", "pin",     "trial",      "save",
-                                                     "load",   "ready",   "commit",     "probation",
-                                                     "done",   "refused", "rolled back"};
+static const char *const phase_names[SWAP_PHASES] = {"settle",    "pin",  "trial",   "save",
+                                                     "shadow",    "load", "ready",   "commit",
+                                                     "probation", "done", "refused", "rolled back"};
 
 const char *swap_phase_name(SwapPhase phase)
 {
@@ -94,13 +95,19 @@ static void unpin_on_frame(void *user)
     state_unpin(user);
 }
 
+void attempt_unpin(Attempt *attempt)
+{
+    Swapper *swapper = attempt->group->swapper;
+    if (attempt->pin)
+        swapper->at_boundary(swapper->host, unpin_on_frame, attempt->pin);
+    attempt->pin = NULL;
+}
+
 void attempt_let_go(Attempt *attempt)
 {
     Swapper *swapper = attempt->group->swapper;
-    if (attempt->pin) {
-        swapper->at_boundary(swapper->host, unpin_on_frame, attempt->pin);
-        attempt->pin = NULL;
-    }
+    shadow_end(attempt);
+    attempt_unpin(attempt);
     if (attempt->staged) {
         stage_remove(swapper->stage, attempt->staged);
         free(attempt->staged);
@@ -155,6 +162,7 @@ static void decided_on_engine(void *user)
         return;
     }
     for (uint32_t i = 0; i < group->count; i++) {
+        attempt_let_go(&group->attempts[i]);
         const Attempt *attempt = &group->attempts[i];
         const int64_t *spent = group->spent_ns;
         char from[40] = "";

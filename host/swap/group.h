@@ -8,6 +8,8 @@
 /* Frees what the attempt owns but its pin, name and generation. */
 void attempt_done(Attempt *attempt);
 
+/* Gives back the state that the trial saw. */
+void attempt_unpin(Attempt *attempt);
 /* Gives back what the attempt holds of the running slot and of the stage. */
 void attempt_let_go(Attempt *attempt);
 

@@ -247,3 +247,58 @@ void pictures_undo(Pictures *pictures)
         pictures->top--;
     pictures->pending = doomed;
 }
+
+/* A place as it is carried. */
+typedef struct PictureCarried {
+    uint32_t generation, width, height, state;
+} PictureCarried;
+
+int pictures_save(const Pictures *pictures, Buf *out)
+{
+    uint64_t top = pictures->top;
+    int rc = buf_add(out, &top, sizeof top);
+    for (uint32_t i = 0; !rc && i < top; i++) {
+        const Picture *picture = &pictures->places[i];
+        PictureCarried carried = {picture->generation, picture->width, picture->height,
+                                  picture->state};
+        rc = buf_add(out, &carried, sizeof carried);
+    }
+    return rc;
+}
+
+int pictures_load(Pictures *pictures, Carried *in)
+{
+    uint64_t top;
+    if (carried_take(in, &top, sizeof top) || top > PICTURES_MOST)
+        return KEEL_EDATA;
+    if (top)
+        pictures->places = calloc(PICTURES_MOST, sizeof *pictures->places);
+    if (top && !pictures->places)
+        return KEEL_ENOMEM;
+    for (uint32_t i = 0; i < top; i++) {
+        PictureCarried carried;
+        if (carried_take(in, &carried, sizeof carried))
+            return KEEL_EDATA;
+        Picture *picture = &pictures->places[i];
+        pictures->top = i + 1;
+        picture->generation = carried.generation;
+        if (carried.state == PICTURE_FREE)
+            continue;
+        size_t bytes = bytes_of(carried.width, carried.height);
+        if ((carried.state != PICTURE_KEPT && carried.state != PICTURE_DOOMED) || !carried.width ||
+            !carried.height || carried.width > PICTURE_SIDE || carried.height > PICTURE_SIDE ||
+            bytes > PICTURES_BYTES - pictures->bytes)
+            return KEEL_EDATA;
+        picture->pixels = calloc(1, bytes);
+        if (!picture->pixels)
+            return KEEL_ENOMEM;
+        picture->width = carried.width;
+        picture->height = carried.height;
+        picture->state = (uint8_t)carried.state;
+        pictures->pending |= carried.state == PICTURE_DOOMED;
+        picture->version = next_version();
+        pictures->bytes += bytes;
+        pictures->count++;
+    }
+    return KEEL_OK;
+}

@@ -11,6 +11,9 @@
 #include <keel/draw.h>
 #include <stddef.h>
 
+#include "base/buf.h"
+#include "swap/carried.h"
+
 enum { PICTURES_MOST = 1024, PICTURE_SIDE = 8192 };
 #define PICTURES_BYTES ((size_t)256 << 20) /* of a slot, pending writes included */
 
@@ -51,5 +54,10 @@ void pictures_undo(Pictures *pictures);
 
 /* What the last committed frame may show, or NULL. */
 const Picture *pictures_find(const Pictures *pictures, keel_handle image);
+
+/* For carry.c: handles and sizes, and into an empty table: transparent images. KEEL_ENOMEM,
+ * KEEL_EDATA. */
+int pictures_save(const Pictures *pictures, Buf *out);
+int pictures_load(Pictures *pictures, Carried *in);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "image/inspect.h"
 #include "swap/group.h"
+#include "swap/shadow.h"
 #include "watch/settle.h"
 
 enum {
@@ -343,8 +344,13 @@ static void judge(Attempt *attempt)
         log_warn("trial", "%s: %s: %s; it goes on under probation", slot->name,
                  result->verdict == TRIAL_INCONCLUSIVE ? "inconclusive" : "not tried",
                  result->text);
-    attempt_let_go(attempt);
-    group_go(group, SWAP_LOAD, "");
+    if (shadow_wanted(attempt)) {
+        attempt_unpin(attempt);
+        group_go(group, SWAP_SHADOW, "");
+    } else {
+        attempt_let_go(attempt);
+        group_go(group, SWAP_LOAD, "");
+    }
     step(group);
 }
 
@@ -401,6 +407,14 @@ static void begin_trial(Attempt *attempt)
     }
 }
 
+/* ---- shadow ---- */
+
+static void proven(Attempt *attempt)
+{
+    group_go(attempt->group, SWAP_LOAD, "");
+    step(attempt->group);
+}
+
 /* ---- load ---- */
 
 static void loaded_on_engine(void *user)
@@ -429,9 +443,24 @@ static void loaded(Generation *generation, const Error *err, void *user)
 
 /* ---- commit ---- */
 
+static void commit_again(Attempt *attempt)
+{
+    step(attempt->group);
+}
+
 static void not_committed(void *user)
 {
     group_refuse(user);
+}
+
+/* What was proven beside the running generation is to be so now. */
+static void not_near(void *user)
+{
+    Group *group = user;
+    if (group->swapper->closing)
+        step(group);
+    else
+        shadow_again(&group->attempts[0], commit_again);
 }
 
 /* On success the group's fate is the frame thread's: it ends by group_decided. */
@@ -439,6 +468,10 @@ static void commit_on_frame(void *user)
 {
     Group *group = user;
     group->err.code = KEEL_OK;
+    if (!shadow_stands(&group->attempts[0])) {
+        swap_answer(group->swapper, &group->answer, not_near, group);
+        return;
+    }
     if (group_commit(group, &group->err))
         swap_answer(group->swapper, &group->answer, not_committed, group);
 }
@@ -475,6 +508,9 @@ static void step(Group *group)
     case SWAP_SAVE:
         swap_await(swapper);
         swapper->at_boundary(swapper->host, save_on_frame, attempt);
+        break;
+    case SWAP_SHADOW:
+        shadow_begin(attempt, proven);
         break;
     case SWAP_LOAD:
         group->err.code = KEEL_OK;

@@ -81,37 +81,48 @@ static int add_event(Buf *events, const struct keel_event *e)
            buf_add(events, zeros, (8 - bytes % 8) % 8);
 }
 
-void recorder_gather(Recorder *recorder, const Slot *slot)
+int recorder_encode(const Slot *slot, Buf *events, uint32_t *ret_count)
 {
-    recorder->events.bytes = 0;
-    recorder->event_count = 0;
-    if (slot->running->number != recorder->generation) /* before this frame's pages are hashed */
-        state_hash_image(slot->state, slot->running->load_first, slot->running->load_last);
+    events->bytes = 0;
+    *ret_count = 0;
     for (const Input *input = slot->inputs.taken; input; input = input->next) {
-        if (add_event(&recorder->events, &input->event)) {
-            recorder_break(recorder, "no memory for a frame's events");
-            return;
-        }
-        recorder->event_count++;
+        if (add_event(events, &input->event))
+            return KEEL_ENOMEM;
+        ++*ret_count;
     }
+    return KEEL_OK;
 }
 
-void recorder_frame(Recorder *recorder, Slot *slot)
+void recorder_gather(Recorder *recorder, const Slot *slot)
 {
-    if (slot->running->number != recorder->generation)
-        generation(recorder, slot);
+    if (slot->running->number != recorder->generation) /* before this frame's pages are hashed */
+        state_hash_image(slot->state, slot->running->load_first, slot->running->load_last);
+    if (recorder_encode(slot, &recorder->events, &recorder->event_count))
+        recorder_break(recorder, "no memory for a frame's events");
+}
+
+JournalFrame recorder_describe(const Slot *slot, uint32_t events)
+{
     const struct keel_frame *f = &slot->frame;
     JournalFrame frame = {.index = f->index,
                           .time_ns = f->time_ns,
                           .wall_ns = slot->wall_ns,
                           .dt = f->dt,
                           .flags = f->flags,
-                          .events = recorder->event_count};
+                          .events = events};
     StateHashes hashes;
     if (state_hashes(slot->state, &hashes) == KEEL_OK) {
         frame.hash_exact = hashes.exact;
         frame.hash_loose = hashes.loose;
     }
+    return frame;
+}
+
+void recorder_frame(Recorder *recorder, Slot *slot)
+{
+    if (slot->running->number != recorder->generation)
+        generation(recorder, slot);
+    const JournalFrame frame = recorder_describe(slot, recorder->event_count);
     const JournalPart parts[] = {{&frame, sizeof frame},
                                  {recorder->events.data, recorder->events.bytes}};
     journal_append(recorder->journal, JOURNAL_FRAME, parts, 2);

@@ -24,6 +24,11 @@ void recorder_end(Recorder *recorder, Slot *slot);
 /* A generation was put into the slot: how, and what time and random numbers it found. NULL recorder
  * is fine for the next four. */
 void recorder_entered(Slot *slot, JournalHow how);
+/* Its events as they stand in a record, before they are freed. KEEL_ENOMEM. */
+int recorder_encode(const Slot *slot, Buf *events, uint32_t *ret_count);
+/* The frame that was committed last. */
+JournalFrame recorder_describe(const Slot *slot, uint32_t events);
+
 /* The frame's events, before they are freed. */
 void recorder_gather(Recorder *recorder, const Slot *slot);
 /* The frame is committed. */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "swap/past.h"
+#include "swap/feed.h"
 #include "swap/recorder.h"
 
 /* A save, restore or start walks the whole state: it may take this much longer than a frame. */
@@ -247,6 +248,7 @@ FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, si
 
 void slot_frame_open(Slot *slot, int64_t time_ns)
 {
+    feed_opened(slot->feed);
     slot->frame.size = sizeof slot->frame;
     slot->frame.flags = slot->redeliver ? KEEL_FRAME_REDELIVERED : 0;
     slot->frame.index = slot->frames;
@@ -332,6 +334,7 @@ int slot_frame_commit(Slot *slot, Error *err)
         recorder_gather(slot->recorder, slot);
     if (slot->past)
         past_gather(slot->past);
+    feed_gather(slot->feed, slot);
     effects_commit(&slot->effects);
     draw_commit(&slot->draw);
     inputs_commit(&slot->inputs, &slot->frame);
@@ -344,6 +347,7 @@ int slot_frame_commit(Slot *slot, Error *err)
         recorder_frame(slot->recorder, slot);
     if (slot->past)
         past_frame(slot->past);
+    feed_frame(slot->feed, slot);
     return code;
 }
 
@@ -352,6 +356,7 @@ int slot_frame_undo(Slot *slot, Error *err)
     inputs_undo(&slot->inputs);
     slot->redeliver = 1;
     slot->undone++;
+    feed_undone(slot->feed);
     return slot_frame_retract(slot, err);
 }
 

@@ -48,6 +48,7 @@ typedef struct SlotEntered {
 } SlotEntered;
 
 struct Recorder;
+struct Feed;
 
 /* How long frames take: 64 buckets of a quarter of a doubling each; for deadlines. */
 enum { DURATION_BUCKETS = 128 };
@@ -87,6 +88,7 @@ struct keel_slot {
     struct Recorder *recorder; /* NULL: no journal is written */
     struct Past *past;         /* NULL: it can't go back in time; the host's */
     Image *history;            /* the one before the running one, for a rollback after probation */
+    struct Feed *feed;         /* NULL: nobody does the same beside it */
     Probation probation;
     Breaker breaker;
 

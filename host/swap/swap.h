@@ -1,8 +1,8 @@
 /* The swap as a transaction: one Group brings one or several slots to new images in one boundary,
  * all or none.
  *
- *     settle → pin → trial (→ save → trial again) → load → ready → commit → probation → done
- *        └────────┴─────────┴──────────────────────┴──────────┴→ refused      └→ rolled back
+ *     settle → pin → trial (→ save → trial again) (→ shadow) → load → ready → commit → probation → done
+ *        └────────┴─────────┴───────────────────────┴─────────┴──────────┴→ refused      └→ rolled back
  *
  * group.c is what a Group holds and how it ends; prepare.c walks everything before the boundary on
  * the engine thread; commit.c is what happens at the boundary and in probation, on the frame
@@ -27,6 +27,7 @@ typedef enum SwapPhase {
     SWAP_PIN,
     SWAP_TRIAL,
     SWAP_SAVE,
+    SWAP_SHADOW, /* runs beside the running generation, on the same frames */
     SWAP_LOAD,
     SWAP_READY,
     SWAP_COMMIT,
@@ -55,13 +56,23 @@ struct SwapAnswer {
 
 typedef enum SwapTrialMode { SWAP_TRIAL_ON, SWAP_TRIAL_OFF, SWAP_TRIAL_STRICT } SwapTrialMode;
 
+/* How long, how often and how soon two generations have to agree before one takes over. */
+typedef struct Handover {
+    int shadow; /* 0: only the trial decides */
+    uint64_t old_frames, new_frames;
+    int64_t old_lag_ns, new_lag_ns;
+    int64_t old_patience_ns, new_patience_ns;
+} Handover;
+
 /* What all groups of a host share. Plain data; the host owns what it points to. */
 typedef struct Swapper {
     Loop *loop;
     Loader *loader;
     Trial *trial;  /* NULL: candidates are not tried */
     Trial *reader; /* a second helper, which reads images beside the trial; NULL: nothing is read */
+    Trial *shadow; /* a third one, for handovers; NULL: there are none */
     Stage *stage;  /* names for the trial */
+    Handover handover;
     SwapTrialMode trial_mode;
     Trust *trust;  /* NULL: whoever can write a module's file is trusted */
     int identical; /* swap also builds of the same code */
@@ -73,6 +84,7 @@ typedef struct Swapper {
     uint32_t awaited;              /* answers that are to come [engine] */
     uv_timer_t look;
     int look_open;
+    int leaving; /* swaps that wait for something end [engine] */
     int closing; /* loader and trial may be gone: groups end, nothing more is begun [engine] */
 } Swapper;
 
@@ -123,6 +135,7 @@ struct Attempt {
     char note[512];    /* why the trial was inconclusive or didn't run */
     TrialResult tried;
     AttemptTrust trust;
+    struct Shadow *shadow; /* it runs beside the running generation, or NULL */
     SwapAnswer answer;
 };
 

@@ -286,3 +286,55 @@ void tasks_done(Effects *effects)
         task_free(task);
     }
 }
+
+/* A place as it is carried. */
+typedef struct PlaceCarried {
+    uint64_t tag;
+    uint32_t generation, op, used, reserved;
+} PlaceCarried;
+
+int tasks_save(const Effects *effects, Buf *out)
+{
+    uint64_t top = effects->task_top;
+    int rc = buf_add(out, &top, sizeof top);
+    for (uint32_t i = 0; !rc && i < top; i++) {
+        const TaskPlace *place = &effects->tasks[i];
+        PlaceCarried carried = {.generation = place->generation, .used = place->task != NULL};
+        if (place->task) {
+            carried.tag = place->task->tag;
+            carried.op = place->task->op;
+        }
+        rc = buf_add(out, &carried, sizeof carried);
+    }
+    return rc;
+}
+
+int tasks_load(Effects *effects, Carried *in)
+{
+    uint64_t top;
+    if (carried_take(in, &top, sizeof top) || top > EFFECTS_TASKS)
+        return KEEL_EDATA;
+    if (top)
+        effects->tasks = calloc(EFFECTS_TASKS, sizeof *effects->tasks);
+    if (top && !effects->tasks)
+        return KEEL_ENOMEM;
+    for (uint32_t i = 0; i < top; i++) {
+        PlaceCarried carried;
+        if (carried_take(in, &carried, sizeof carried))
+            return KEEL_EDATA;
+        TaskPlace *place = &effects->tasks[i];
+        place->generation = carried.generation;
+        effects->task_top = i + 1;
+        if (!carried.used)
+            continue;
+        Task *task = place->task = calloc(1, sizeof *task);
+        if (!task)
+            return KEEL_ENOMEM;
+        task->effects = effects;
+        task->tag = carried.tag;
+        task->op = carried.op;
+        task->handle = handle_make(carried.generation, i);
+        effects->task_count++;
+    }
+    return KEEL_OK;
+}

@@ -108,3 +108,38 @@ void timer_unend(Effects *effects, uint32_t index)
 {
     effects->timers[index].stopping = 0;
 }
+
+int timers_save(const Effects *effects, Buf *out)
+{
+    uint64_t top = effects->timer_top;
+    int rc = buf_add(out, &top, sizeof top);
+    return rc ? rc : buf_add(out, effects->timers, top * sizeof *effects->timers);
+}
+
+int timers_load(Effects *effects, Carried *in)
+{
+    uint64_t top;
+    if (carried_take(in, &top, sizeof top) || top > EFFECTS_TIMERS)
+        return KEEL_EDATA;
+    if (!top)
+        return KEEL_OK;
+    effects->timers = calloc(EFFECTS_TIMERS, sizeof *effects->timers);
+    if (!effects->timers)
+        return KEEL_ENOMEM;
+    if (carried_take(in, effects->timers, top * sizeof *effects->timers))
+        return KEEL_EDATA;
+    effects->timer_next_ns = INT64_MAX;
+    for (uint32_t i = 0; i < top; i++) {
+        const Timer *timer = &effects->timers[i];
+        if ((timer->state != TIMER_FREE && timer->state != TIMER_RUNNING) || timer->stopping ||
+            timer->period_ns < 0)
+            return KEEL_EDATA;
+        if (timer->state == TIMER_FREE)
+            continue;
+        effects->timer_count++;
+        if (timer->due_ns < effects->timer_next_ns)
+            effects->timer_next_ns = timer->due_ns;
+    }
+    effects->timer_top = (uint32_t)top;
+    return KEEL_OK;
+}

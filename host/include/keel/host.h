@@ -62,6 +62,15 @@ struct keel_host_options {
      * ~/.local/state/keel/trust; "": in memory only; "-": none,
      * older builds are taken as well. Copied. */
     const char *trust_state;
+    uint32_t handover;          /* KEEL_HANDOVER_… */
+    uint32_t handover_frames;   /* that must agree in a row; 0: 5 */
+    uint32_t handover_lag_ms;   /* how soon each time; 0: 10 */
+    uint32_t handover_wait_ms;  /* for so many in a row, before it is tried again; 0: 1,500 */
+};
+
+enum {
+    KEEL_HANDOVER_NONE = 0,  /* the trial decides */
+    KEEL_HANDOVER_SHADOW = 1 /* … and then frames beside the running generation, see the manual */
 };
 
 struct keel_slot_options {
