@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "swap/feed.h"
 #include "swap/recorder.h"
 #include "swap/swap.h"
 
@@ -39,9 +40,9 @@ struct Past {
     Recorder gathered; /* of the frame that is being committed */
     Playback playback;
     struct keel_input_state live; /* how keys and pointers stand now, while it is away */
-    int away;    /* it was put back and doesn't go on by itself yet */
-    int playing; /* recorded frames are given */
-    int seeking; /* frames are run only to get somewhere */
+    int away;                     /* it was put back and doesn't go on by itself yet */
+    int playing;                  /* recorded frames are given */
+    int seeking;                  /* frames are run only to get somewhere */
 };
 
 int past_new(Slot *slot, int64_t span_ns, uint64_t budget_bytes, Past **ret, Error *err)
@@ -314,6 +315,7 @@ int past_go(Past *past, uint64_t frames, Error *err)
     slot->inputs.resync = 0;
     if (slot->recorder)
         recorder_break(slot->recorder, "it was put back in time");
+    feed_break(slot->feed, "the slot was put back in time");
     return seek(past, frames, err);
 }
 

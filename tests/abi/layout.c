@@ -74,7 +74,12 @@ AT(keel_module, stop, 48)
 AT(keel_module, save, 56)
 AT(keel_module, restore, 64)
 AT(keel_module, work, 72)
+#if KEEL_ABI_MINOR >= 1
+AT(keel_module, check, 80)
+SIZE(keel_module, 88)
+#else
 SIZE(keel_module, 80)
+#endif
 
 AT(keel_state_1, size, 0)
 AT(keel_state_1, reserved, 4)
