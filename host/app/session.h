@@ -33,8 +33,7 @@ typedef struct Session {
         {"deadline", required_argument, NULL, 'd'}, {"probation", required_argument, NULL, 'p'},   \
         {"handover", required_argument, NULL, 1001}, {"name", required_argument, NULL, 'N'},       \
         {"json", no_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'},                     \
-        {"rewind", required_argument, NULL, 'R'},                                                  \
-        {"swap-identical", no_argument, NULL, 'I'},                                                \
+        {"rewind", required_argument, NULL, 'R'}, {"swap-identical", no_argument, NULL, 'I'},      \
     {                                                                                              \
         "help", no_argument, NULL, 'h'                                                             \
     }
