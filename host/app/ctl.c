@@ -42,6 +42,7 @@ static const char help[] =
     "  tweak [NAME[=VALUE]…]     what can be set while it runs, and set it; VALUE may be default\n"
     "        --slot SLOT         of this slot only\n"
     "        --write-back        store the values in the sources, as the new defaults\n"
+    "  screenshot FILE           what the window shows, as PNG\n"
     "  log [-n N] [--follow]     the newest N lines (20), and those to come\n"
     "  quit                      end the host\n"
     "\n"
@@ -336,6 +337,7 @@ static const struct {
                 {"frame-step", ctl_frame_step},
                 {"rewind", ctl_rewind},
                 {"tweak", ctl_tweak},
+                {"screenshot", ctl_screenshot},
                 {"log", ask_log},
                 {"quit", ask_quit}};
 

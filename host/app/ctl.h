@@ -25,6 +25,7 @@ void ctl_print_json(const json_t *value);
 
 /* ---- ctl_live.c; each is given what stands behind its name ---- */
 
+int ctl_screenshot(Ctl *ctl, int count, char **args);
 int ctl_frame_step(Ctl *ctl, int count, char **args);
 int ctl_rewind(Ctl *ctl, int count, char **args);
 int ctl_tweak(Ctl *ctl, int count, char **args);

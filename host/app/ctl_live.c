@@ -2,6 +2,7 @@
  * The sources are changed by this process, as whoever runs it; the host never writes them. Main
  * thread. */
 #include <keel/tweak.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,28 @@ int ctl_rewind(Ctl *ctl, int count, char **args)
                json_is_true(json_object_get(result, "replay"))   ? ", and the same input again"
                : json_is_true(json_object_get(result, "paused")) ? ", standing still"
                                                                  : "");
+    json_decref(result);
+    return DONE;
+}
+
+/* The host may stand in another folder: it is given the whole path. */
+int ctl_screenshot(Ctl *ctl, int count, char **args)
+{
+    char path[PATH_MAX * 2] = "";
+    if (count != 1 || !args[0][0])
+        return ctl_wrong("screenshot takes the picture's file, as in screenshot now.png%s", "");
+    if (args[0][0] != '/' && !getcwd(path, PATH_MAX))
+        return ctl_wrong("screenshot needs the whole path of the picture: where this is can't be "
+                         "told%s",
+                         "");
+    size_t used = strlen(path);
+    snprintf(path + used, sizeof path - used, "%s%s", used ? "/" : "", args[0]);
+    json_t *result;
+    int status = ctl_ask(ctl, "screenshot", json_pack("{s:s}", "file", path), &result);
+    if (status)
+        return status;
+    if (ctl->json)
+        ctl_print_json(result);
     json_decref(result);
     return DONE;
 }

@@ -1,5 +1,5 @@
 /* `keel run`: a host in a terminal that runs modules as others build them. Owns nothing beyond its
- * session; no window. Main thread. */
+ * session. Main thread. */
 #include <keel/log.h>
 #include <limits.h>
 #include <stdio.h>
@@ -156,7 +156,7 @@ static int run(const char *command, int argc, char **argv)
     if (!status)
         status = go(&session, &slots, argv + optind, argc - optind);
     session_close(&session);
-    return status;
+    return status ? status : session.view.shot_failed;
 }
 
 int app_run(int argc, char **argv)

@@ -83,7 +83,7 @@ int session_option(Session *session, int option, char **argv)
     static const char *const tiers[] = {"auto", "track", "copy", "off", NULL};
     const char *command = session->command;
     double value;
-    int good = view_option(&session->view, command, option, optarg);
+    int good = view_option(&session->view, command, option, argv);
     if (good >= 0)
         return good;
     good = 1;

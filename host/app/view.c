@@ -1,6 +1,7 @@
 /* The window of a session. Owns the screen; without KEEL_SCREEN there is none. Main thread. */
 #include "app/view.h"
 
+#include <getopt.h>
 #include <keel/log.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,16 +42,40 @@ static int scale_option(View *view, const char *command, const char *value)
     return 1;
 }
 
-int view_option(View *view, const char *command, int option, const char *value)
+/* It takes two words: the frame is getopt's, the file stands behind it. */
+static int shot_option(View *view, const char *command, char **argv)
+{
+    enum { MOST = sizeof view->shots / sizeof *view->shots };
+    char *end;
+    long long frame = strtoll(optarg, &end, 10);
+    const char *path = argv[optind];
+    if (end == optarg || *end || frame < 1 || !path || path[0] == '-') {
+        fprintf(stderr,
+                "keel %s: --screenshot-at takes a frame's number and a file, as in 60 ball.png\n",
+                command);
+        return 0;
+    }
+    if (view->shot_count == MOST) {
+        fprintf(stderr, "keel %s: at most %d pictures by --screenshot-at\n", command, MOST);
+        return 0;
+    }
+    optind++;
+    view->shots[view->shot_count++] = (struct ViewShot){frame, path};
+    return 1;
+}
+
+int view_option(View *view, const char *command, int option, char **argv)
 {
     switch (option) {
     case 'H':
         view->headless = 1;
         return 1;
-    case 'S':
-        return size_option(view, command, value);
-    case 'X':
-        return scale_option(view, command, value);
+    case VIEW_SIZE:
+        return size_option(view, command, optarg);
+    case VIEW_SCALE:
+        return scale_option(view, command, optarg);
+    case VIEW_SHOT:
+        return shot_option(view, command, argv);
     default:
         return -1;
     }
@@ -60,15 +85,20 @@ int view_option(View *view, const char *command, int option, const char *value)
 
 void view_open(View *view, keel_host *host, const char *title, const Say *say)
 {
-    if (view->headless)
+    view->say = say;
+    if (view->headless && !view->shot_count)
         return;
     WindowOptions options = {.title = title,
                              .width = view->width ? view->width : WIDTH,
                              .height = view->height ? view->height : HEIGHT,
-                             .scale = (float)view->scale};
+                             .scale = (float)view->scale,
+                             .offscreen = view->headless     ? WINDOW_OFFSCREEN
+                                          : view->shot_count ? WINDOW_OFFSCREEN_AT_NEED
+                                                             : 0};
     Error err = {0};
     if (screen_open(host, &options, &view->screen, &err) == KEEL_OK)
         return;
+    view->shot_failed = view->shot_count > 0;
     char text[1100];
     snprintf(text, sizeof text, "no window: %s; running without one, as --headless does", err.text);
     say_line(say, KEEL_LOG_WARN, "screen", text);
@@ -85,8 +115,30 @@ int view_before(View *view)
     return view->screen ? screen_pump(view->screen) : 0;
 }
 
+static void shot_done(const Error *err, void *user)
+{
+    View *view = user;
+    if (!err->code)
+        return;
+    __atomic_store_n(&view->shot_failed, 1, __ATOMIC_RELAXED);
+    say_line(view->say, KEEL_LOG_ERROR, "screen", err->text);
+}
+
+static void take_shots(View *view)
+{
+    view->frames++;
+    for (int i = 0; i < view->shot_count; i++) {
+        Error err = {0};
+        if (view->shots[i].frame == view->frames &&
+            screen_shot(view->screen, view->shots[i].path, shot_done, view, &err))
+            shot_done(&err, view);
+    }
+}
+
 int view_after(View *view, Error *err)
 {
+    if (view->screen)
+        take_shots(view);
     return view->screen ? screen_draw(view->screen, err) : KEEL_OK;
 }
 

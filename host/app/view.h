@@ -13,20 +13,33 @@ typedef struct View {
     int width, height; /* 0: the default */
     double scale;      /* 0: what the display says */
     struct Screen *screen;
+    struct ViewShot {
+        long long frame;
+        const char *path;
+    } shots[16]; /* as asked by --screenshot-at */
+    int shot_count;
+    long long frames;
+    const Say *say;
+    int shot_failed; /* atomic; a picture couldn't be written; whole after view_close */
 } View;
 
-#define VIEW_OPTIONS                                                              \
-    {"headless", no_argument, NULL, 'H'}, {"size", required_argument, NULL, 'S'}, \
-    {                                                                             \
-        "scale", required_argument, NULL, 'X'                                     \
+/* Beyond what the commands use for options of their own. */
+enum { VIEW_SIZE = 1000, VIEW_SCALE, VIEW_SHOT };
+
+#define VIEW_OPTIONS                                                                    \
+    {"headless", no_argument, NULL, 'H'}, {"size", required_argument, NULL, VIEW_SIZE}, \
+        {"scale", required_argument, NULL, VIEW_SCALE},                                 \
+    {                                                                                   \
+        "screenshot-at", required_argument, NULL, VIEW_SHOT                             \
     }
-#define VIEW_HELP                                                            \
-    "  --headless         no window\n"                                       \
-    "  --size WxH         size of the window in logical pixels (1280x720)\n" \
+#define VIEW_HELP                                                                          \
+    "  --headless         no window\n"                                                     \
+    "  --size WxH         size of the window in logical pixels (1280x720)\n"               \
+    "  --screenshot-at N FILE  writes what frame N shows as PNG; without a display, too\n" \
     "  --scale N          the screen's pixels a logical pixel (as the display is)\n"
 
 /* 1: taken; 0: taken, after a sentence on stderr about its value; -1: none of the view's. */
-int view_option(View *view, const char *command, int option, const char *value);
+int view_option(View *view, const char *command, int option, char **argv);
 
 /* Opens the window, unless headless. Where none can be had a line says why, and all goes on
  * without. */

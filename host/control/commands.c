@@ -354,6 +354,7 @@ static const Command commands[] = {
     {"frame-step", "while paused, run frames and stand still again: {frames}", control_step},
     {"rewind", "back in time, and play it again: {seconds or frames, replay}", control_rewind},
     {"tweak", "what can be set, or set one: {slot, set, value}", control_tweak},
+    {"screenshot", "write the next picture as PNG: {file}, an absolute path", control_screenshot},
     {"log", "the last records: {count, after}", run_log},
     {"quit", "end the host", run_quit},
     {NULL, NULL, NULL}};

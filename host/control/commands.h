@@ -12,6 +12,7 @@ Slot *control_named(Host *host, Request *request, const char *name);
 void control_pause(Request *request, void *host);
 void control_step(Request *request, void *host);
 void control_tweak(Request *request, void *host);
+void control_screenshot(Request *request, void *host);
 void control_rewind(Request *request, void *host);
 
 #endif

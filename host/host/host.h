@@ -41,6 +41,11 @@ typedef struct HostWindow {
     void *user;
 } HostWindow;
 
+/* Has the next picture written to the file `path`. `done` comes on any thread, once, unless an error
+ * is returned. [frame] */
+typedef void HostShotDone(const Error *err, void *user);
+typedef int HostShoot(void *screen, const char *path, HostShotDone *done, void *user, Error *err);
+
 struct keel_host {
     struct keel_host_options options;
     Loop *loop;
@@ -69,6 +74,8 @@ struct keel_host {
     _Atomic uint32_t paused;
     _Atomic int quit;
     DrawScreen screen; /* [frame] what slots draw on */
+    HostShoot *shoot;  /* [frame] a screen's, NULL where there is none */
+    void *shoot_user;
     uint64_t frames;   /* [frame] */
     int64_t opened_ns;
 

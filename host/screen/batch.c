@@ -29,8 +29,9 @@ void batch_done(Batch *batch)
     memset(batch, 0, sizeof *batch);
 }
 
-void batch_begin(Batch *batch, uint32_t width, uint32_t height, float scale)
+void batch_begin(Batch *batch, uint32_t width, uint32_t height, float scale, uint32_t background)
 {
+    batch->background = background;
     batch->count = 0;
     batch->command_count = 0;
     batch->gradient_count = 0;
@@ -53,6 +54,24 @@ static int more(void **array, uint32_t *room, uint32_t most, size_t bytes)
     return 1;
 }
 
+/* A command like the last one, which stays as it is. */
+static BatchCommand *divide(Batch *batch)
+{
+    void *commands = batch->commands;
+    if (batch->command_count == batch->command_room) {
+        if (!more(&commands, &batch->command_room, COMMANDS_MOST, sizeof *batch->commands)) {
+            batch->refused++;
+            return NULL;
+        }
+        batch->commands = commands;
+    }
+    BatchCommand *command = &batch->commands[batch->command_count++];
+    *command = command[-1];
+    command->first = batch->count;
+    command->count = command->kinds = 0;
+    return command;
+}
+
 Instance *batch_instance(Batch *batch, uint32_t kind, uint32_t paint)
 {
     void *instances = batch->instances;
@@ -63,11 +82,16 @@ Instance *batch_instance(Batch *batch, uint32_t kind, uint32_t paint)
         }
         batch->instances = instances;
     }
+    uint32_t kinds = 1u << (kind & 0xff) | (kind & INSTANCE_GRADIENT);
+    BatchCommand *command = &batch->commands[batch->command_count - 1];
+    if (batch->split && command->count && command->kinds != kinds && !(command = divide(batch)))
+        return NULL;
     Instance *instance = &batch->instances[batch->count++];
     memset(instance, 0, sizeof *instance);
     instance->kind = kind;
     instance->paint = paint;
-    batch->commands[batch->command_count - 1].count++;
+    command->kinds |= kinds;
+    command->count++;
     return instance;
 }
 
@@ -214,6 +238,80 @@ Instance *batch_box(BatchList *list, uint32_t kind, uint32_t paint, const float 
     return i;
 }
 
+static void bound(Instance *i, float left, float top, float right, float bottom)
+{
+    i->right[0] = left;
+    i->right[1] = top;
+    i->down[0] = right;
+    i->down[1] = bottom;
+}
+
+/* One more part of the shape. */
+static void part(Batch *batch, const Instance *shape, float left, float top, float right,
+                 float bottom)
+{
+    if (left >= right || top >= bottom)
+        return;
+    Instance *i = batch_instance(batch, shape->kind, shape->paint);
+    if (!i)
+        return;
+    *i = *shape;
+    bound(i, left, top, right, bottom);
+}
+
+static float between(float value, float least, float most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+/* The last instance, a shape: where it isn't turned only the pixels that it touches are drawn, and
+ * of a large one the middle, where nothing fades, by itself: filled at once or left out. All parts
+ * meet at whole pixels. */
+static void trim(BatchList *list, Instance *i)
+{
+    enum { LARGE = 48 * 48 };
+    Batch *batch = list->batch;
+    const BatchState *state = &list->state;
+    if (!state->upright)
+        return;
+    float left = fmaxf(floorf(i->at[0] - i->half[0]), (float)state->left);
+    float top = fmaxf(floorf(i->at[1] - i->half[1]), (float)state->top);
+    float right = fminf(ceilf(i->at[0] + i->half[0]), (float)state->right);
+    float bottom = fminf(ceilf(i->at[1] + i->half[1]), (float)state->bottom);
+    i->kind |= INSTANCE_UPRIGHT;
+    bound(i, left, top, fmaxf(right, left), fmaxf(bottom, top));
+    int outline = i->stroke[0] > 0;
+    float middle[2];
+    for (int n = 0; n < 2; n++) {
+        float corner = fmaxf(fminf(i->radius[n], i->half[n]) - i->stroke[n], 0);
+        middle[n] = i->half[n] - i->stroke[n] - corner * 0.293f; /* 1 - the root of 1/2 */
+    }
+    /* A corner's farthest pixels fade over the edge of the middle: two more. */
+    float slack = outline || i->radius[0] > 0 ? 2 : 0;
+    float l = between(ceilf(i->at[0] - middle[0] + slack), left, right);
+    float t = between(ceilf(i->at[1] - middle[1] + slack), top, bottom);
+    float r = between(floorf(i->at[0] + middle[0] - slack), left, right);
+    float b = between(floorf(i->at[1] + middle[1] - slack), top, bottom);
+    if (middle[0] <= 0 || middle[1] <= 0 || r <= l || b <= t ||
+        ((r - l) * (b - t) < LARGE && !(l == left && t == top && r == right && b == bottom)))
+        return;
+    const Instance shape = *i;
+    BatchCommand *command = &batch->commands[batch->command_count - 1];
+    batch->count--; /* its parts take its place */
+    if (!--command->count)
+        command->kinds = 0;
+    part(batch, &shape, left, top, right, t);
+    part(batch, &shape, left, t, l, b);
+    part(batch, &shape, r, t, right, b);
+    part(batch, &shape, left, b, right, bottom);
+    if (outline)
+        return;
+    Instance *plain =
+        batch_instance(batch, INSTANCE_PLAIN | (shape.kind & INSTANCE_GRADIENT), shape.paint);
+    if (plain)
+        bound(plain, l, t, r, b);
+}
+
 static void add_rect(BatchList *list, const DrawShape *shape)
 {
     const BatchState *state = &list->state;
@@ -229,6 +327,7 @@ static void add_rect(BatchList *list, const DrawShape *shape)
     i->radius[1] = radius * state->scale_y;
     i->stroke[0] = at[5] * state->scale_x;
     i->stroke[1] = at[5] * state->scale_y;
+    trim(list, i);
 }
 
 static void add_ellipse(BatchList *list, const DrawShape *shape, float stroke)
@@ -246,6 +345,7 @@ static void add_ellipse(BatchList *list, const DrawShape *shape, float stroke)
     i->radius[1] = i->half[1];
     i->stroke[0] = stroke * state->scale_x;
     i->stroke[1] = stroke * state->scale_y;
+    trim(list, i);
 }
 
 /* Where axes aren't equal an arc is a path. */
@@ -396,6 +496,14 @@ static void add_clear(BatchList *list, keel_paint paint)
 {
     Batch *batch = list->batch;
     BatchState kept = list->state;
+    if (paint <= UINT32_MAX && (paint & 255) == 255 &&
+        (kept.blend == KEEL_BLEND_OVER || kept.blend == KEEL_BLEND_COPY)) {
+        /* Nothing of what was before is seen. */
+        batch->count = batch->command_count = 0;
+        batch->background = (uint32_t)paint;
+        state_changed(list);
+        return;
+    }
     list->state = (BatchState){.m = {1, 0, 0, 1, 0, 0},
                                .blend = kept.blend,
                                .right = (int32_t)batch->width,

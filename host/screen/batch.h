@@ -24,9 +24,14 @@ enum {
     INSTANCE_PIE = 2,      /* radius: its radius, half its angle */
     INSTANCE_TRIANGLE = 3, /* at, right, down: its corners; half, radius[0]: their coverage */
     INSTANCE_GLYPH = 4,    /* half; place: in the atlas */
-    INSTANCE_IMAGE = 5     /* half; radius, stroke: the part of the image, 0 to 1 */
+    INSTANCE_IMAGE = 5,    /* half; radius, stroke: the part of the image, 0 to 1 */
+    INSTANCE_PLAIN = 6     /* right, down: left, top, right and bottom edge, whole pixels */
 };
-enum { INSTANCE_GRADIENT = 0x100 }; /* `paint` is a gradient's index */
+enum {
+    INSTANCE_GRADIENT = 0x100, /* `paint` is a gradient's index */
+    INSTANCE_UPRIGHT = 0x200   /* a shape that isn't turned; only the part of it is drawn that right
+                                  and down tell: left, top, right, bottom */
+};
 
 typedef struct Instance {
     float at[2];    /* the centre */
@@ -60,6 +65,7 @@ typedef struct BatchCommand {
     uint32_t first, count; /* instances */
     uint32_t blend;        /* KEEL_BLEND_… */
     uint32_t nearest;
+    uint32_t kinds;                   /* bits 1 << INSTANCE_…, and INSTANCE_GRADIENT */
     const Picture *image;             /* NULL: none */
     int32_t left, top, right, bottom; /* nothing is seen outside */
     uint32_t clip_count;
@@ -85,7 +91,9 @@ typedef struct Batch {
     uint32_t command_count, command_room;
     BatchGradient *gradients;
     uint32_t gradient_count, gradient_room;
-    uint32_t refused; /* instances that had no room */
+    uint32_t refused;    /* instances that had no room */
+    uint32_t background; /* 0xRRGGBBAA; of the last list that painted over everything */
+    int split; /* a command has instances of one kind only: for renderers where each kind costs */
     uint32_t width, height;
     float scale;
     Glyphs *glyphs; /* NULL: texts aren't shown */
@@ -95,8 +103,8 @@ typedef struct Batch {
 void batch_init(Batch *batch, Glyphs *glyphs);
 void batch_done(Batch *batch);
 
-/* A new picture of that many pixels, `scale` of them a logical pixel. */
-void batch_begin(Batch *batch, uint32_t width, uint32_t height, float scale);
+/* A new picture of that many pixels, `scale` of them a logical pixel, on this background. */
+void batch_begin(Batch *batch, uint32_t width, uint32_t height, float scale, uint32_t background);
 
 /* Adds a list above those before. `pictures` may be NULL: the list then shows no images. */
 void batch_add(Batch *batch, const DrawList *list, const Pictures *pictures);

@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "screen/player_images.h"
-#include "screen/shaders.h"
+#include "screen/player_programs.h"
 
-enum { UNIT_INSTANCES = 0, UNIT_GRADIENTS, UNIT_ATLAS, UNIT_IMAGE };
 enum { INSTANCE_TEXELS = sizeof(Instance) / 16, GRADIENT_TEXELS = sizeof(BatchGradient) / 16 };
 
 _Static_assert(sizeof(Instance) == 64, "the shader reads four texels an instance");
@@ -44,55 +43,6 @@ static int checked(const char *what, Error *err)
 
 /* ---- making ---- */
 
-static int compile(GLuint shader, const char *source, Error *err)
-{
-    char said[600] = "";
-    GLint good = 0;
-    glShaderSource(shader, 1, &source, NULL);
-    glCompileShader(shader);
-    glGetShaderiv(shader, GL_COMPILE_STATUS, &good);
-    glGetShaderInfoLog(shader, sizeof said, NULL, said);
-    return good ? KEEL_OK : err_set(err, KEEL_EIO, "the driver refuses the shader: %s", said);
-}
-
-static int make_program(Player *player, Error *err)
-{
-    GLuint vertex = glCreateShader(GL_VERTEX_SHADER), fragment = glCreateShader(GL_FRAGMENT_SHADER);
-    int rc = compile(vertex, shader_vertex, err);
-    if (!rc)
-        rc = compile(fragment, shader_fragment, err);
-    if (!rc) {
-        GLint good = 0;
-        char said[600] = "";
-        player->program = glCreateProgram();
-        glAttachShader(player->program, vertex);
-        glAttachShader(player->program, fragment);
-        glLinkProgram(player->program);
-        glGetProgramiv(player->program, GL_LINK_STATUS, &good);
-        glGetProgramInfoLog(player->program, sizeof said, NULL, said);
-        if (!good)
-            rc = err_set(err, KEEL_EIO, "the driver can't link the shaders: %s", said);
-    }
-    glDeleteShader(vertex);
-    glDeleteShader(fragment);
-    return rc;
-}
-
-static void find_uniforms(Player *player)
-{
-    GLuint program = player->program;
-    glUseProgram(program);
-    glUniform1i(glGetUniformLocation(program, "instances"), UNIT_INSTANCES);
-    glUniform1i(glGetUniformLocation(program, "gradients"), UNIT_GRADIENTS);
-    glUniform1i(glGetUniformLocation(program, "atlas"), UNIT_ATLAS);
-    glUniform1i(glGetUniformLocation(program, "image"), UNIT_IMAGE);
-    player->at_target = glGetUniformLocation(program, "target");
-    player->at_clips = glGetUniformLocation(program, "clips");
-    player->at_clip_x = glGetUniformLocation(program, "clip_x");
-    player->at_clip_y = glGetUniformLocation(program, "clip_y");
-    player->at_clip_size = glGetUniformLocation(program, "clip_size");
-}
-
 static void make_buffer(GLuint *ret_buffer, GLuint *ret_texture)
 {
     glGenBuffers(1, ret_buffer);
@@ -117,10 +67,11 @@ static GLuint make_sampler(GLint shrink, GLint grow)
 int player_init(Player *player, Error *err)
 {
     memset(player, 0, sizeof *player);
-    int rc = make_program(player, err);
-    if (rc)
-        return rc;
-    find_uniforms(player);
+    /* On the processor a shader costs by what it could do: each kind of instance gets its own. */
+    const char *renderer = (const char *)glGetString(GL_RENDERER);
+    player->on_processor = renderer && (strstr(renderer, "llvmpipe") ||
+                                        strstr(renderer, "softpipe") || strstr(renderer, "SWR"));
+    player->begun = 1;
     GLint texels = 65536;
     glGetIntegerv(GL_MAX_TEXTURE_BUFFER_SIZE, &texels);
     player->texels_most = (uint32_t)texels;
@@ -144,9 +95,10 @@ int player_init(Player *player, Error *err)
 
 void player_done(Player *player)
 {
-    if (!player->program)
+    if (!player->begun)
         return;
     player_images_done(player);
+    player_programs_done(player);
     const GLuint textures[] = {player->instances_texture, player->gradients_texture, player->atlas,
                                player->blank, player->target_texture};
     const GLuint buffers[] = {player->indices, player->instances, player->gradients};
@@ -156,8 +108,7 @@ void player_done(Player *player)
     glDeleteSamplers(sizeof samplers / sizeof *samplers, samplers);
     glDeleteFramebuffers(1, &player->target);
     glDeleteVertexArrays(1, &player->array);
-    glDeleteProgram(player->program);
-    player->program = 0;
+    player->begun = 0;
 }
 
 /* ---- before a picture ---- */
@@ -261,11 +212,11 @@ static void set_blend(uint32_t blend)
     }
 }
 
-static void set_clips(const Player *player, const BatchCommand *command)
+static void set_clips(const PlayerProgram *program, const BatchCommand *command)
 {
     float x[BATCH_CLIPS][3], y[BATCH_CLIPS][3], size[BATCH_CLIPS][4];
     GLsizei count = (GLsizei)command->clip_count;
-    glUniform1i(player->at_clips, count);
+    glUniform1i(program->at_clips, count);
     if (!count)
         return;
     for (GLsizei i = 0; i < count; i++) {
@@ -275,15 +226,19 @@ static void set_clips(const Player *player, const BatchCommand *command)
         memcpy(size[i], clip->half, sizeof clip->half);
         memcpy(size[i] + 2, clip->radius, sizeof clip->radius);
     }
-    glUniform3fv(player->at_clip_x, count, x[0]);
-    glUniform3fv(player->at_clip_y, count, y[0]);
-    glUniform4fv(player->at_clip_size, count, size[0]);
+    glUniform3fv(program->at_clip_x, count, x[0]);
+    glUniform3fv(program->at_clip_y, count, y[0]);
+    glUniform4fv(program->at_clip_size, count, size[0]);
 }
 
-static void run_command(Player *player, const BatchCommand *command, uint32_t first, uint32_t count)
+static int run_command(Player *player, const BatchCommand *command, uint32_t first, uint32_t count,
+                       Error *err)
 {
     if (command->right <= command->left || command->bottom <= command->top)
-        return;
+        return KEEL_OK;
+    const PlayerProgram *program = player_use_program(player, command, err);
+    if (!program)
+        return err->code;
     GLuint texture = command->image ? player_image(player, command->image) : player->blank;
     glActiveTexture(GL_TEXTURE0 + UNIT_IMAGE);
     glBindTexture(GL_TEXTURE_2D, texture);
@@ -291,9 +246,10 @@ static void run_command(Player *player, const BatchCommand *command, uint32_t fi
     glScissor(command->left, command->top, command->right - command->left,
               command->bottom - command->top);
     set_blend(command->blend);
-    set_clips(player, command);
+    set_clips(program, command);
     glDrawElements(GL_TRIANGLES, (GLsizei)(count * 6), GL_UNSIGNED_INT,
                    (const void *)((uintptr_t)first * 6 * sizeof(uint32_t)));
+    return KEEL_OK;
 }
 
 /* As many instances at a time as a texture buffer holds. */
@@ -306,13 +262,13 @@ static int run_commands(Player *player, const Batch *batch, Error *err)
         uint32_t end = batch->count - first < most ? batch->count : first + most;
         send_buffer(player->instances, UNIT_INSTANCES, player->instances_texture,
                     batch->instances + first, (end - first) * sizeof(Instance));
-        for (; at < batch->command_count; at++) {
+        for (; at < batch->command_count && !rc; at++) {
             const BatchCommand *command = &batch->commands[at];
             uint32_t from = command->first > first ? command->first : first;
             uint32_t to =
                 command->first + command->count < end ? command->first + command->count : end;
             if (from < to)
-                run_command(player, command, from - first, to - from);
+                rc = run_command(player, command, from - first, to - from, err);
             if (command->first + command->count > end)
                 break;
         }
@@ -320,7 +276,7 @@ static int run_commands(Player *player, const Batch *batch, Error *err)
     return rc;
 }
 
-int player_play(Player *player, const Batch *batch, Glyphs *glyphs, uint32_t background, Error *err)
+int player_play(Player *player, const Batch *batch, Glyphs *glyphs, Error *err)
 {
     player->plays++;
     int rc = make_target(player, batch->width, batch->height, err);
@@ -328,12 +284,11 @@ int player_play(Player *player, const Batch *batch, Glyphs *glyphs, uint32_t bac
         return rc;
     float parts[3];
     for (int i = 0; i < 3; i++) {
-        float c = (float)(background >> (24 - 8 * i) & 255) / 255;
+        float c = (float)(batch->background >> (24 - 8 * i) & 255) / 255;
         parts[i] = c < 0.04045f ? c / 12.92f : powf((c + 0.055f) / 1.055f, 2.4f);
     }
     glBindVertexArray(player->array);
     glBindBuffer(GL_ELEMENT_ARRAY_BUFFER, player->indices);
-    glUseProgram(player->program);
     if (glyphs->page_count)
         send_atlas(player, glyphs);
     size_t gradients = batch->gradient_count;
@@ -351,7 +306,7 @@ int player_play(Player *player, const Batch *batch, Glyphs *glyphs, uint32_t bac
     glEnable(GL_SCISSOR_TEST);
     glEnable(GL_BLEND);
     glColorMask(1, 1, 1, 0);
-    glUniform2f(player->at_target, (float)batch->width, (float)batch->height);
+    player->program = NULL;
     rc = run_commands(player, batch, err);
     glColorMask(1, 1, 1, 1);
     glDisable(GL_BLEND);

@@ -10,7 +10,7 @@
 
 #include "screen/batch.h"
 
-enum { PLAYER_IMAGES = 1024 };
+enum { PLAYER_IMAGES = 1024, PLAYER_PROGRAMS = 64 };
 
 typedef struct PlayerImage {
     const Picture *picture; /* NULL: the place is free */
@@ -19,14 +19,25 @@ typedef struct PlayerImage {
     uint32_t texture, width, height;
 } PlayerImage;
 
+/* The program with what some commands need. */
+typedef struct PlayerProgram {
+    uint32_t abilities; /* of player_programs.c; 0: the place is free */
+    uint32_t program;
+    uint64_t targeted; /* the picture whose size it was told last */
+    int32_t at_target, at_clips, at_clip_x, at_clip_y, at_clip_size;
+} PlayerProgram;
+
 typedef struct Player {
-    uint32_t program, array, indices, index_count;
+    int begun;
+    int on_processor; /* no graphics card: batches should be split */
+    PlayerProgram programs[PLAYER_PROGRAMS];
+    const PlayerProgram *program; /* in use */
+    uint32_t array, indices, index_count;
     uint32_t instances, instances_texture, gradients, gradients_texture;
     uint32_t atlas, atlas_pages;
     uint32_t blank;           /* a texture for commands without an image */
     uint32_t smooth, nearest; /* samplers */
     uint32_t target, target_texture, width, height;
-    int32_t at_target, at_clips, at_clip_x, at_clip_y, at_clip_size;
     uint32_t texels_most; /* of a texture buffer */
     PlayerImage images[PLAYER_IMAGES];
     uint64_t plays;
@@ -37,9 +48,8 @@ typedef struct Player {
 int player_init(Player *player, Error *err);
 void player_done(Player *player);
 
-/* Draws the batch over `background` (0xRRGGBBAA). */
-int player_play(Player *player, const Batch *batch, Glyphs *glyphs, uint32_t background,
-                Error *err);
+/* Draws the batch. */
+int player_play(Player *player, const Batch *batch, Glyphs *glyphs, Error *err);
 
 /* Copies the picture to the window, which has that many pixels. */
 int player_present(Player *player, uint32_t width, uint32_t height, Error *err);

@@ -54,6 +54,11 @@ static int hear(const SDL_Event *event, void *user)
     return 0;
 }
 
+static int shoot(void *screen, const char *path, HostShotDone *done, void *user, Error *err)
+{
+    return screen_shot(screen, path, done, user, err);
+}
+
 int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, Error *err)
 {
     Screen *screen = calloc(1, sizeof *screen);
@@ -77,7 +82,10 @@ int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, E
         return rc;
     }
     batch_init(&screen->batch, screen->glyphs);
+    screen->batch.split = screen->player.on_processor;
     tell_slots(screen);
+    host->shoot = shoot;
+    host->shoot_user = screen;
     *ret_screen = screen;
     return KEEL_OK;
 }
@@ -88,6 +96,7 @@ void screen_close(Screen *screen)
         return;
     Host *host = screen->host;
     host->screen = draw_no_screen;
+    host->shoot = NULL;
     for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++)
         host->slots[i]->draw.screen = host->screen;
     shots_done(&screen->shots);
@@ -131,7 +140,7 @@ static void make_batch(Screen *screen)
     do {
         epoch = screen->glyphs->epoch;
         batch_begin(&screen->batch, (uint32_t)window->width_px, (uint32_t)window->height_px,
-                    window->scale);
+                    window->scale, BACKGROUND);
         for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++) {
             const Slot *slot = host->slots[i];
             batch_add(&screen->batch, slot->draw.good, &slot->effects.pictures);
@@ -166,7 +175,7 @@ int screen_draw(Screen *screen, Error *err)
     if (changed && (window->shown || screen->shots.first)) {
         make_batch(screen);
         tell_troubles(screen);
-        rc = player_play(&screen->player, &screen->batch, screen->glyphs, BACKGROUND, err);
+        rc = player_play(&screen->player, &screen->batch, screen->glyphs, err);
         screen->drawn = now;
         window->stale = 1;
     }
@@ -181,7 +190,7 @@ int screen_draw(Screen *screen, Error *err)
     return rc;
 }
 
-int screen_shot(Screen *screen, const char *path, ScreenShotDone *done, void *user, Error *err)
+int screen_shot(Screen *screen, const char *path, HostShotDone *done, void *user, Error *err)
 {
     return shots_ask(&screen->shots, path, done, user, err);
 }

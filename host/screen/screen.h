@@ -35,8 +35,7 @@ void screen_overlay(Screen *screen, const DrawList *list, uint64_t serial);
 
 /* Has what the window shows after the next screen_draw written to `path` as PNG, by a thread of its
  * own. `done` is called there, with KEEL_OK or why not; NULL is fine. */
-typedef void ScreenShotDone(const Error *err, void *user);
-int screen_shot(Screen *screen, const char *path, ScreenShotDone *done, void *user, Error *err);
+int screen_shot(Screen *screen, const char *path, HostShotDone *done, void *user, Error *err);
 
 /* Readable when events of the window wait; -1: none is known. */
 int screen_fd(const Screen *screen);

@@ -1,6 +1,8 @@
 /* GLSL 3.30. Instances are read from a texture buffer, four vertices each; what `struct Instance`,
  * BatchGradient and BatchClip say in batch.h is said here again. Colours are made linear, edges get
- * the part of the pixel that they cover, blending is linear (the target is sRGB). Constant. */
+ * the part of the pixel that they cover, blending is linear (the target is sRGB). The fragment
+ * shader comes without its first lines: player_programs.c writes what it shall be able to do: KINDS
+ * (bits), GRADIENTS (0: none, 1: some, 2: all), CLIPS. Constant. */
 #include "screen/shaders.h"
 
 const char *const shader_vertex =
@@ -35,6 +37,9 @@ const char *const shader_vertex =
     "    if (kind == 3u) {\n"
     "        position = corner_id == 0 ? center : corner_id == 1 ? right : down;\n"
     "        at = vec2(corner_id == 0 ? b.z : corner_id == 1 ? b.w : c.x, 0.0);\n"
+    "    } else if (kind == 6u || (d.y & 512u) != 0u) {\n"
+    "        position = mix(right, down, side * 0.5 + 0.5);\n"
+    "        at = position - center;\n"
     "    } else {\n"
     "        vec2 reach = kind == 4u ? half_size : half_size + 1.0;\n"
     "        at = side * reach;\n"
@@ -49,7 +54,6 @@ const char *const shader_vertex =
     "}\n";
 
 const char *const shader_fragment =
-    "#version 330 core\n"
     "uniform usamplerBuffer gradients;\n"
     "uniform sampler2DArray atlas;\n"
     "uniform sampler2D image;\n"
@@ -129,33 +133,39 @@ const char *const shader_fragment =
     "    }\n"
     "    return vec4(linear(c.rgb / max(c.a, 1e-4)), c.a);\n"
     "}\n"
+    "bool has(uint kind)\n" /* constant where there is one kind */
+    "{\n"
+    "    return KINDS == 1u << kind || ((KINDS & 1u << kind) != 0u && (mode.x & 255u) == kind);\n"
+    "}\n"
     "void main()\n"
     "{\n"
-    "    uint kind = mode.x & 255u;\n"
-    "    vec4 c = (mode.x & 256u) != 0u ? gradient(int(mode.y) * 6) : color;\n"
-    "    float cover;\n"
-    "    if (kind == 0u) {\n"
+    "    vec4 c = color;\n"
+    "    if (GRADIENTS == 2 || (GRADIENTS == 1 && (mode.x & 256u) != 0u))\n"
+    "        c = gradient(int(mode.y) * 6);\n"
+    "    float cover = 1.0;\n"
+    "    if (has(6u)) {\n"
+    "    } else if (has(0u)) {\n"
     "        cover = inside(at, half_size, corner.xy);\n"
     "        if (max(corner.z, corner.w) > 0.0)\n"
     "            cover -= inside(at, half_size - corner.zw, max(corner.xy - corner.zw, 0.0));\n"
-    "    } else if (kind == 3u) {\n"
+    "    } else if (has(3u)) {\n"
     "        cover = at.x;\n"
-    "    } else if (kind == 4u) {\n"
+    "    } else if (has(4u)) {\n"
     "        cover = texture(atlas, vec3(at / vec2(textureSize(atlas, 0).xy), corner.x)).r;\n"
     /* Dark letters lose weight when blending is linear: they get some back. */
     "        float light = dot(c.rgb, vec3(0.2126, 0.7152, 0.0722));\n"
     "        cover = pow(cover, mix(0.65, 1.0, sqrt(light)));\n"
-    "    } else if (kind == 5u) {\n"
+    "    } else if (has(5u)) {\n"
     "        cover = inside(at, half_size, vec2(0.0));\n"
     "        vec2 part = clamp(at / half_size * 0.5 + 0.5, 0.0, 1.0);\n"
     "        vec4 texel = texture(image, mix(corner.xy, corner.zw, part));\n"
     "        c = vec4(texel.rgb / max(texel.a, 1e-4) * c.rgb, texel.a * c.a);\n"
-    "    } else if (kind == 1u) {\n"
+    "    } else if (has(1u)) {\n"
     "        cover = clamp(0.5 - arc(at, corner.x, corner.y, corner.z, corner.w), 0.0, 1.0);\n"
     "    } else {\n"
     "        cover = clamp(0.5 - pie(at, corner.x, corner.y), 0.0, 1.0);\n"
     "    }\n"
-    "    for (int i = 0; i < clips; i++) {\n"
+    "    for (int i = 0; CLIPS && i < clips; i++) {\n"
     "        vec3 p = vec3(gl_FragCoord.xy, 1.0);\n"
     "        cover *= inside(vec2(dot(clip_x[i], p), dot(clip_y[i], p)), clip_size[i].xy,\n"
     "                        clip_size[i].zw);\n"

@@ -9,7 +9,7 @@
 struct Shot {
     Shot *next;
     Shots *shots;
-    ScreenShotDone *done;
+    HostShotDone *done;
     void *user;
     uint8_t *pixels;
     uint32_t width, height;
@@ -48,7 +48,7 @@ void shots_done(Shots *shots)
     pthread_mutex_destroy(&shots->lock);
 }
 
-int shots_ask(Shots *shots, const char *path, ScreenShotDone *done, void *user, Error *err)
+int shots_ask(Shots *shots, const char *path, HostShotDone *done, void *user, Error *err)
 {
     pthread_mutex_lock(&shots->lock);
     int count = shots->waiting + shots->writing;

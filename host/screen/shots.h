@@ -21,7 +21,7 @@ void shots_init(Shots *shots);
 /* Those that wait are told that the screen closes; those that are written come to their end. */
 void shots_done(Shots *shots);
 
-int shots_ask(Shots *shots, const char *path, ScreenShotDone *done, void *user, Error *err);
+int shots_ask(Shots *shots, const char *path, HostShotDone *done, void *user, Error *err);
 
 /* Takes all that wait from the player's picture. */
 void shots_take(Shots *shots, Player *player);

@@ -62,10 +62,15 @@ int window_open(Window *window, const WindowOptions *options, Error *err)
     *window = (Window){.asked_scale = options->scale, .shown = 1, .stale = 1, .fd = -1};
     /* Left alone, SDL would take its driver for tests and show nothing to nobody. What
      * SDL_VIDEODRIVER says goes before the hint. */
-    if (!set("DISPLAY") && !set("WAYLAND_DISPLAY") && !set("SDL_VIDEODRIVER"))
+    int display = set("DISPLAY") || set("WAYLAND_DISPLAY") || set("SDL_VIDEODRIVER");
+    int offscreen = options->offscreen == WINDOW_OFFSCREEN || (options->offscreen && !display);
+    if (!display && !offscreen)
         return err_set(err, KEEL_EUNSUPPORTED,
                        "there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set)");
-    SDL_SetHint(SDL_HINT_VIDEODRIVER, set("DISPLAY") ? "x11,wayland" : "wayland");
+    if (offscreen)
+        SDL_SetHintWithPriority(SDL_HINT_VIDEODRIVER, "offscreen", SDL_HINT_OVERRIDE);
+    else
+        SDL_SetHint(SDL_HINT_VIDEODRIVER, set("DISPLAY") ? "x11,wayland" : "wayland");
     SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1"); /* signals are the program's */
     SDL_SetHint(SDL_HINT_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR, "0");
     SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "1");
@@ -89,7 +94,7 @@ int window_open(Window *window, const WindowOptions *options, Error *err)
         window_close(window);
         return rc;
     }
-    SDL_GL_SetSwapInterval(options->vsync ? 1 : 0);
+    SDL_GL_SetSwapInterval(0); /* waiting here would keep swaps from their boundary */
     window->fd = connection_of(window->window);
     measure(window);
     return KEEL_OK;

@@ -7,11 +7,14 @@
 
 #include "base/err.h"
 
+/* Drawn by OpenGL as always, shown nowhere. */
+enum { WINDOW_OFFSCREEN = 1, WINDOW_OFFSCREEN_AT_NEED = 2 /* where there is no display */ };
+
 typedef struct WindowOptions {
     const char *title;
     int width, height; /* logical pixels */
     float scale;       /* pixels a logical pixel; 0: what the display says */
-    int vsync;         /* window_show waits for the display */
+    int offscreen;     /* WINDOW_… */
 } WindowOptions;
 
 /* Hears every event after the window itself has. Nonzero: it is used up, nobody else hears it. */

@@ -35,6 +35,7 @@ static int open_studio(Studio *studio, Error *err)
     if (!rc)
         rc = player_init(&studio->player, err);
     batch_init(&studio->batch, studio->glyphs);
+    studio->batch.split = studio->player.on_processor;
     return rc;
 }
 
@@ -54,9 +55,9 @@ static uint8_t *render(Studio *studio, const Scene *scene, int scale, Error *err
     scene->draw(&list, &pictures);
     uint32_t width = (uint32_t)(SCENE_WIDTH * scale), height = (uint32_t)(SCENE_HEIGHT * scale);
     uint8_t *pixels = malloc((size_t)width * height * 4);
-    batch_begin(&studio->batch, width, height, (float)scale);
+    batch_begin(&studio->batch, width, height, (float)scale, 0x000000ff);
     batch_add(&studio->batch, &list, &pictures);
-    int rc = player_play(&studio->player, &studio->batch, studio->glyphs, 0x000000ff, err);
+    int rc = player_play(&studio->player, &studio->batch, studio->glyphs, err);
     if (!rc)
         rc = player_read(&studio->player, pixels, err);
     draw_list_done(&list);
