@@ -25,7 +25,7 @@ if(TARGET keel)
   install(TARGETS keel DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 if(TARGET keel-trial)
-  install(TARGETS keel-trial DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/keel)
+  install(TARGETS keel-trial keel-decode DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/keel)
 endif()
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/Keel)

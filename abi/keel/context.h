@@ -69,7 +69,9 @@ enum {
         1, /* a timer fired: handle, tag; result counts firings since the last event */
     KEEL_EVENT_TASK = 2,    /* work ended: handle, tag, result; data is what work gave back */
     KEEL_EVENT_MESSAGE = 3, /* the embedding program or `keel ctl` sent data: tag, data */
-    KEEL_EVENT_INPUT = 4 /* somebody moved, pressed, typed: data is a struct keel_input (input.h) */
+    KEEL_EVENT_INPUT =
+        4,               /* somebody moved, pressed, typed: data is a struct keel_input (input.h) */
+    KEEL_EVENT_ASSET = 5 /* a file has (new) content: handle, tag, result, data: asset.h */
 };
 
 /* This event was given before, in a frame that was undone. */

@@ -12,5 +12,6 @@
 #include "draw.h"
 #include "tweak.h"
 #include "input.h"
+#include "asset.h"
 
 #endif

@@ -1,10 +1,12 @@
 /* `keel dev`: a host in a terminal that builds what it runs. The main thread runs the frames; the
  * builder's thread watches, builds and asks for swaps. Owns the session and what both share. */
 #include <keel/log.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/commands.h"
@@ -68,7 +70,12 @@ static int refuse(const Error *err)
 
 static void add_modules(DevShared *shared)
 {
-    static const struct keel_slot_options options = {.size = sizeof options, .no_watch = 1};
+    struct keel_slot_options options = {.size = sizeof options, .no_watch = 1};
+    char assets[PATH_MAX];
+    struct stat st;
+    snprintf(assets, sizeof assets, "%s/assets", shared->plan.folder);
+    if (!stat(assets, &st) && S_ISDIR(st.st_mode)) /* else beside the built module */
+        options.assets = assets;
     keel_slot *slots[DEV_MODULES] = {0};
     for (int i = 0; i < shared->path_count; i++)
         if (keel_host_add(shared->session->host, shared->paths[i], &options, &slots[i]))

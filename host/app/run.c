@@ -16,6 +16,8 @@ static const char help[] =
     "Runs modules and swaps each between two frames when its file is rebuilt.\n"
     "\n"
     "  --no-watch         swap only when asked to (keel ctl swap)\n"
+    "  --assets DIR       folder of the modules' pictures, sounds and texts (NAME.assets or\n"
+    "                     assets beside each)\n"
     "  --journal FILE     write down what the module is given, for keel replay (several\n"
     "                     modules: FILE.NAME each)\n" TRUST_HELP SESSION_HELP "\n"
     "example: keel run build/release/modules/ball.so --fps 60\n"
@@ -31,6 +33,7 @@ static const char record_help[] =
     "hashes of its state and the module itself: keel replay gives it to another build.\n"
     "\n"
     "  -o, --output FILE  the journal; one that is there is replaced\n"
+    "  --assets DIR       folder of the module's pictures, sounds and texts\n"
     "  --no-watch         swap only when asked to (keel ctl swap)\n" TRUST_HELP SESSION_HELP "\n"
     "example: keel record build/release/modules/ball.so -o ball.journal --frames 600\n"
     "\n"
@@ -44,6 +47,7 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
                                             TRUST_OPTION,
                                             TRUST_STATE_OPTION,
                                             {"no-watch", no_argument, NULL, 'w'},
+                                            {"assets", required_argument, NULL, 'A'},
                                             {"journal", required_argument, NULL, 'J'},
                                             {"output", required_argument, NULL, 'o'},
                                             {NULL, 0, NULL, 0}};
@@ -57,6 +61,8 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
         }
         if (option == 'w')
             slots->no_watch = 1;
+        else if (option == 'A')
+            slots->assets = optarg;
         else if (option == 'T' || option == 'S')
             trust_option(trust, option, optarg);
         else if (option == (records ? 'o' : 'J'))

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "fault/report.h"
 #include "host/keeper.h"
+#include "host/assets.h"
 #include "host/services.h"
 #include "swap/past.h"
 
@@ -235,6 +236,7 @@ void keel_host_close(keel_host *host)
     if (host->loop) {
         end_swaps(host);
         loop_call(host->loop, host_watch_end, host);
+        loop_call(host->loop, host_assets_end, host);
         trial_free(host->trial);
         trial_free(host->reader);
         trial_free(host->shadow);
@@ -251,6 +253,7 @@ void keel_host_close(keel_host *host)
     workers_free(host->workers);
     loader_free(host->loader);
     loop_free(host->loop);
+    host_assets_free(host);
     for (int i = 0; i < slots; i++) {
         State *state = host->slots[i]->state;
         past_free(host->slots[i]->past);

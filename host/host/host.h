@@ -92,8 +92,9 @@ struct keel_host {
     int replaying;        /* [frame] slots are given recorded frames */
 
     char sources[1024]; /* where the modules' sources are, "" where unknown; set before frames */
-    HostWindow window;  /* [frame] */
-    char *clipboard;    /* [frame] where there is no window */
+    struct HostAssets *assets;      /* [engine]; made before the first slot */
+    HostWindow window;              /* [frame] */
+    char *clipboard;                /* [frame] where there is no window */
     struct HostInputScript *script; /* [frame] inputs that wait for later frames */
     float script_x, script_y;       /* [frame] where they left the pointer */
 

@@ -216,14 +216,14 @@ void host_input_after_frame(Host *host)
 {
     int slots = atomic_load(&host->slot_count);
     for (int i = 0; i < slots; i++) {
-        Wants *wanted = &host->slots[i]->wanted;
+        Wants *wanted = &host->slots[i]->effects.wanted;
         if (wanted->copied) {
             put_clipboard(host, wanted->copied, wanted->copied_bytes);
             wanted->copied = NULL;
         }
     }
     for (int i = 0; i < slots; i++) {
-        Wants *wanted = &host->slots[i]->wanted;
+        Wants *wanted = &host->slots[i]->effects.wanted;
         for (uint32_t n = 0; n < wanted->paste_count; n++)
             paste(host, host->slots[i], wanted->pastes[n]);
         wanted->paste_count = 0;
@@ -235,7 +235,7 @@ void host_wants(const Host *host, HostWants *ret_wants)
     *ret_wants = (HostWants){0};
     int slots = atomic_load(&host->slot_count);
     for (int i = 0; i < slots; i++) {
-        const Wants *wanted = &host->slots[i]->wanted;
+        const Wants *wanted = &host->slots[i]->effects.wanted;
         if (slot_stands_still(host->slots[i]))
             continue;
         if (wanted->text) {

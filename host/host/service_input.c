@@ -40,11 +40,11 @@ static int32_t text_area(keel *k, float x, float y, float w, float h)
         return KEEL_ETHREAD;
     if (!isfinite(x) || !isfinite(y) || !isfinite(w) || !isfinite(h))
         return KEEL_EINVAL;
-    slot->wants.text = 1;
-    slot->wants.area[0] = x;
-    slot->wants.area[1] = y;
-    slot->wants.area[2] = w;
-    slot->wants.area[3] = h;
+    slot->effects.wants.text = 1;
+    slot->effects.wants.area[0] = x;
+    slot->effects.wants.area[1] = y;
+    slot->effects.wants.area[2] = w;
+    slot->effects.wants.area[3] = h;
     return KEEL_OK;
 }
 
@@ -55,7 +55,7 @@ static int32_t cursor(keel *k, uint32_t shape)
         return KEEL_ETHREAD;
     if (shape > KEEL_CURSOR_HIDDEN)
         return KEEL_EINVAL;
-    slot->wants.cursor = shape;
+    slot->effects.wants.cursor = shape;
     return KEEL_OK;
 }
 
@@ -68,7 +68,7 @@ static int32_t clipboard_put(keel *k, const char *text, uint64_t bytes)
         return KEEL_ELIMIT;
     service_probe(text, bytes);
     guard_host_enter();
-    int rc = wants_copy(&slot->wants, text, bytes);
+    int rc = wants_copy(&slot->effects.wants, text, bytes);
     guard_host_leave();
     return rc;
 }
@@ -76,7 +76,7 @@ static int32_t clipboard_put(keel *k, const char *text, uint64_t bytes)
 static int32_t clipboard_ask(keel *k, uint64_t tag)
 {
     Slot *slot = service_slot(k);
-    return slot ? wants_paste(&slot->wants, tag) : KEEL_ETHREAD;
+    return slot ? wants_paste(&slot->effects.wants, tag) : KEEL_ETHREAD;
 }
 
 const struct keel_input_1 service_input_1 = {.size = sizeof service_input_1,

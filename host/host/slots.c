@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "host/assets.h"
 #include "host/host.h"
 #include "host/keeper.h"
 #include "host/services.h"
@@ -78,6 +79,9 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
         free(slot);
         return rc;
     }
+    if (options->assets && *options->assets && !(slot->asset_folder = strdup(options->assets)))
+        log_warn("watch", "%s: no memory for the name of its folder of assets", slot->name);
+    host_assets_join(host, slot);
     Past *past;
     if (host->past_span_ns && past_new(slot, host->past_span_ns, HOST_PAST_BYTES, &past, err))
         log_warn("state", "%s: %s", slot->name, err->text); /* it runs without */

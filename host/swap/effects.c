@@ -21,6 +21,8 @@ void effects_done(Effects *effects)
     free(effects->tasks);
     free(effects->pending);
     pictures_done(&effects->pictures);
+    assets_done(&effects->assets);
+    wants_done(&effects->wanted);
     effects_init(effects, NULL);
 }
 
@@ -79,11 +81,15 @@ void effects_commit(Effects *effects)
     }
     effects->pending_count = 0;
     pictures_commit(&effects->pictures);
+    assets_commit(&effects->assets);
+    wants_commit(&effects->wants, &effects->wanted);
 }
 
 void effects_undo(Effects *effects)
 {
     pictures_undo(&effects->pictures);
+    assets_undo(&effects->assets);
+    wants_done(&effects->wants);
     while (effects->pending_count) {
         const Effect *effect = &effects->pending[--effects->pending_count];
         switch (effect->kind) {

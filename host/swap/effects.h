@@ -1,4 +1,4 @@
-/* What a frame asked for: timers, tasks and images, as a transaction.
+/* What a frame asked for: timers, tasks, images, assets and wishes of the window, as a transaction.
  *
  * A handle is reserved when the module asks; the timer runs, the task is queued, the cancellation
  * counts when the frame is committed. An undone frame leaves the tables as if it had never asked,
@@ -14,8 +14,10 @@
 #include "fault/guard.h"
 #include "loop/workers.h"
 #include "module/generation.h"
+#include "swap/assets.h"
 #include "swap/inputs.h"
 #include "swap/pictures.h"
+#include "swap/wants.h"
 
 enum { EFFECTS_TIMERS = 4096, EFFECTS_TASKS = 1024 };
 
@@ -83,6 +85,8 @@ typedef struct Effects {
     _Atomic uint32_t running;
 
     Pictures pictures;
+    Assets assets;
+    Wants wants, wanted; /* of the running frame, of the last one that counted */
 
     Effect *pending;
     uint32_t pending_count, pending_room;
@@ -112,7 +116,7 @@ void effects_undo(Effects *effects);
 
 /* ---- going back ---- */
 
-/* What timers and tasks there are, between two frames. Images are not part of it. */
+/* What timers and tasks there are, between two frames. Images and assets are not part of it. */
 typedef struct EffectsPast {
     Timer *timers;
     uint32_t timer_top, timer_count;
@@ -121,7 +125,7 @@ typedef struct EffectsPast {
         uint64_t tag;
         uint32_t generation, op;
         int there;
-    } *tasks;
+    } * tasks;
     uint32_t task_top;
 } EffectsPast;
 

@@ -29,20 +29,57 @@ void inputs_done(Inputs *inputs)
     inputs_init(inputs);
 }
 
-static Input *copy_of(const struct keel_event *event)
+Input *input_new(const struct keel_event *event, size_t data_bytes)
 {
-    size_t bytes = event->data ? (size_t)event->data_bytes : 0;
-    Input *input = malloc(sizeof *input + bytes);
+    Input *input = malloc(sizeof *input + data_bytes);
     if (!input)
         return NULL;
     input->event = *event;
     input->event.size = sizeof input->event;
-    input->event.data = bytes ? input + 1 : NULL;
-    input->event.data_bytes = bytes;
-    if (bytes)
-        memcpy(input + 1, event->data, bytes);
+    input->event.data = data_bytes ? input + 1 : NULL;
+    input->event.data_bytes = data_bytes;
     input->next = NULL;
     return input;
+}
+
+static Input *copy_of(const struct keel_event *event)
+{
+    size_t bytes = event->data ? (size_t)event->data_bytes : 0;
+    Input *input = input_new(event, bytes);
+    if (input && bytes)
+        memcpy(input + 1, event->data, bytes);
+    return input;
+}
+
+static int append(Inputs *inputs, Input *input)
+{
+    if (inputs->waiting >= INPUTS_WAITING) {
+        inputs->refused++;
+        free(input);
+        return KEEL_ELIMIT;
+    }
+    input->event.seq = ++inputs->next_seq;
+    *inputs->last = input;
+    inputs->last = &input->next;
+    inputs->waiting++;
+    return KEEL_OK;
+}
+
+int inputs_link_asset(Inputs *inputs, Input *input)
+{
+    for (Input **at = &inputs->first; *at; at = &(*at)->next) {
+        Input *old = *at;
+        if (old->event.kind != KEEL_EVENT_ASSET || old->event.handle != input->event.handle ||
+            old->event.flags & KEEL_EVENT_REDELIVERED)
+            continue;
+        *at = old->next;
+        if (!old->next)
+            inputs->last = at;
+        inputs->waiting--;
+        free(old);
+        break;
+    }
+    return append(inputs, input);
 }
 
 int inputs_put(Inputs *inputs, const struct keel_event *event)
@@ -52,13 +89,7 @@ int inputs_put(Inputs *inputs, const struct keel_event *event)
         return KEEL_ELIMIT;
     }
     Input *input = copy_of(event);
-    if (!input)
-        return KEEL_ENOMEM;
-    input->event.seq = ++inputs->next_seq;
-    *inputs->last = input;
-    inputs->last = &input->next;
-    inputs->waiting++;
-    return KEEL_OK;
+    return input ? append(inputs, input) : KEEL_ENOMEM;
 }
 
 /* Adds a move to the one that waits last. */
@@ -224,7 +255,7 @@ void inputs_clear(Inputs *inputs, uint32_t but, struct keel_input_state *state)
     Input **at = &inputs->first;
     while (*at) {
         Input *input = *at;
-        if (input->event.kind == but) {
+        if (input->event.kind == but || input->event.kind == KEEL_EVENT_ASSET) {
             at = &input->next;
             continue;
         }

@@ -58,6 +58,11 @@ void inputs_done(Inputs *inputs);
 /* Copies the event and its data; gives it the next number. KEEL_ELIMIT, KEEL_ENOMEM. */
 int inputs_put(Inputs *inputs, const struct keel_event *event);
 
+/* The same without copying: an input of input_new is linked in and freed later, also on errors. A
+ * content of the same asset that still waits makes way for it. */
+Input *input_new(const struct keel_event *event, size_t data_bytes); /* its data are to be filled */
+int inputs_link_asset(Inputs *inputs, Input *input);
+
 /* The same for what people do: moves of the pointer are put together when many events wait. */
 int inputs_put_input(Inputs *inputs, const struct keel_event *event);
 
@@ -76,7 +81,8 @@ uint32_t inputs_undo(Inputs *inputs);
 /* The same, and it wasn't a try: they wait again as if they had not been taken. */
 void inputs_put_back(Inputs *inputs);
 
-/* Forgets all that wait, but for those of kind `but`; `state`, if not NULL, hears of them. */
+/* Forgets all that wait, but for those of kind `but` and new contents of assets; `state`, if not
+ * NULL, hears of them. */
 void inputs_clear(Inputs *inputs, uint32_t but, struct keel_input_state *state);
 
 /* The remembered frames, oldest first, as bytes for another process. */

@@ -69,11 +69,10 @@ void slot_done(Slot *slot)
     draw_done(&slot->draw);
     inputs_done(&slot->inputs);
     tweaks_done(&slot->tweaks);
-    wants_done(&slot->wants);
-    wants_done(&slot->wanted);
     breaker_done(&slot->breaker);
     pthread_mutex_destroy(&slot->last_lock);
     image_unref(slot->history);
+    free(slot->asset_folder);
     free(slot->path);
 }
 
@@ -338,7 +337,6 @@ int slot_frame_commit(Slot *slot, Error *err)
     effects_commit(&slot->effects);
     draw_commit(&slot->draw);
     inputs_commit(&slot->inputs, &slot->frame);
-    wants_commit(&slot->wants, &slot->wanted);
     slot->last_time_ns = slot->frame.time_ns;
     slot->frames++;
     slot->redeliver = 0;
@@ -364,7 +362,6 @@ int slot_frame_retract(Slot *slot, Error *err)
 {
     effects_undo(&slot->effects);
     inputs_put_back(&slot->inputs);
-    wants_done(&slot->wants);
     memcpy(slot->random, slot->random_before, sizeof slot->random);
     return state_undo(slot->state, err);
 }

@@ -17,7 +17,6 @@
 #include "swap/effects.h"
 #include "swap/inputs.h"
 #include "swap/tweaks.h"
-#include "swap/wants.h"
 
 typedef struct Group Group;
 typedef struct keel_slot Slot;
@@ -65,14 +64,14 @@ struct keel_slot {
     uint32_t number;
     char name[64];
     char *path;
-    void *host; /* whose slot it is; nothing in swap/ looks inside */
+    char *asset_folder; /* as the options named it, or NULL: found beside the module */
+    void *host;         /* whose slot it is; nothing in swap/ looks inside */
 
     State *state;
     Inputs inputs;
     Effects effects;
     Draw draw;
     Tweaks tweaks;
-    Wants wants, wanted; /* of the running frame, of the last one that counted */
     uint64_t random[4], random_before[4];
     struct keel_frame frame; /* the running or last one */
     int64_t wall_ns;

@@ -324,3 +324,19 @@ AT(keel_input_1, clipboard_put, 40)
 AT(keel_input_1, clipboard_ask, 48)
 SIZE(keel_input_1, 56)
 #endif
+
+#ifdef KEEL_ASSET_1 /* not in 1.0 */
+IS(KEEL_EVENT_ASSET, 5)
+IS(KEEL_ASSET_SOUND, 3)
+AT(keel_asset, kind, 4)
+AT(keel_asset, width, 8)
+AT(keel_asset, channels, 16)
+AT(keel_asset, frames, 24)
+AT(keel_asset, bytes, 32)
+AT(keel_asset, hash, 40)
+SIZE(keel_asset, 56)
+AT(keel_asset_1, open, 8)
+AT(keel_asset_1, close, 16)
+AT(keel_asset_1, again, 24)
+SIZE(keel_asset_1, 32)
+#endif

@@ -80,6 +80,7 @@ struct keel_slot_options {
     const char *name;     /* NULL: the file's name without its ending */
     uint64_t state_bytes; /* most that the state may take; 0: 2 GiB */
     const char *journal;  /* file to record what the slot is given into (keel replay); NULL: none */
+    const char *assets; /* folder of keel.asset/1; NULL: NAME.assets or assets beside the module */
 };
 
 /* Opens a host. `options` NULL: the defaults. [any] */
