@@ -68,6 +68,7 @@ FaultKind guard_run(uint64_t owner, int64_t deadline_ns, GuardFunction *function
     if (frame.level < GUARD_LEVELS) {
         GuardLevel *level = &thread->levels[frame.level];
         __atomic_store_n(&level->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+        __atomic_store_n(&level->owner, owner, __ATOMIC_RELAXED);
         __atomic_store_n(&level->sequence, frame.sequence, __ATOMIC_RELEASE);
     }
     guard_state.host_depth = 0;

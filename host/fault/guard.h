@@ -133,6 +133,9 @@ static inline void guard_host_leave(void)
         guard_act_on_pending();
 }
 
+/* Calls of `owner` that run without a deadline have this one from now on. [any] */
+void guard_bound(uint64_t owner, int64_t deadline_ns);
+
 /* After a fault, on its thread: can this process go on? A probe thread made beforehand shows that
  * malloc (this thread's arena too), stdio and the loader's locks are free or some other thread's.
  * 0, or KEEL_ETIMEOUT naming the lock that is not, or KEEL_EFAULT when what it protects is damaged.

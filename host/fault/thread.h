@@ -26,6 +26,7 @@ typedef struct GuardFrame {
 typedef struct GuardLevel {
     uint64_t sequence;   /* of the call; written by its thread, read by the watchdog */
     int64_t deadline_ns; /* 0: none */
+    uint64_t owner;
 } GuardLevel;
 
 /* What the watchdog knows of one level; only its. */

@@ -199,6 +199,21 @@ static void *watch(void *unused)
     return NULL;
 }
 
+void guard_bound(uint64_t owner, int64_t deadline_ns)
+{
+    GuardThread *one;
+    for (int i = 0; (one = thread_at(i)) != NULL; i++) {
+        uint32_t depth = GUARD_LOAD(one->in_use) ? GUARD_LOAD(one->depth) : 0;
+        for (uint32_t l = 0; l < depth && l < GUARD_LEVELS; l++) {
+            int64_t none = 0;
+            if (GUARD_LOAD(one->levels[l].owner) == owner)
+                __atomic_compare_exchange_n(&one->levels[l].deadline_ns, &none, deadline_ns, 0,
+                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+        }
+    }
+    watchdog_wake();
+}
+
 void watchdog_wake(void)
 {
     if (__atomic_exchange_n(&watchdog_asleep, 0, __ATOMIC_ACQ_REL))

@@ -30,6 +30,7 @@ typedef struct Watched {
     int signed_id; /* of its manifest; -1 the same */
     Group *active; /* being prepared or waiting for its first frame */
     int again;     /* the file changed meanwhile */
+    int shut_out;  /* its file waits until the loader loads again */
 } Watched;
 
 /* What the host asks of a window between frames. Without one the clipboard is the host's own. All
@@ -61,6 +62,7 @@ struct keel_host {
     Watcher *watcher; /* [engine] */
     uv_poll_t watcher_poll;
     int polling;
+    uv_timer_t loader_look;      /* runs while a slot is shut out */
     Watched watched[HOST_SLOTS]; /* [engine] */
     int watched_count;
     int closing;          /* [engine] no new swap begins */
@@ -69,7 +71,7 @@ struct keel_host {
     Slot *slots[HOST_SLOTS]; /* [frame]; grows only */
     _Atomic int slot_count;
     struct Keeper *keepers[HOST_SLOTS]; /* [frame] by slot; NULL: nothing of it is kept on disk */
-    int begun; /* [frame] the frame thread is known */
+    int begun;                          /* [frame] the frame thread is known */
     _Atomic int frame_thread;
     _Atomic uint32_t paused;
     _Atomic int quit;
@@ -118,6 +120,7 @@ typedef struct HostAdd {
     Slot *slot;
     const char *path;
     int watch;
+    Group *group; /* holds a reference; NULL when it was refused at once */
     _Atomic int decided;
     Error err;
 } HostAdd;

@@ -124,13 +124,19 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
         return host_failed(&(Error){KEEL_ECANCELED, "the host is closing"});
     }
     /* Decided: refused by the engine thread, or started here by the mail that the boundary runs. */
-    while (!atomic_load(&add->decided) && !slot->running) {
+    while (!atomic_load(&add->decided) && !slot->running &&
+           !(add->group && atomic_load(&add->group->stalled))) {
         boundary_wait(&host->boundary, ADD_LOOK_NS);
         boundary_run(&host->boundary);
     }
     if (ret_slot)
         *ret_slot = slot;
-    err = add->err;
+    if (atomic_load(&add->decided))
+        err = add->err;
+    else if (!slot->running)
+        err_set(&err, KEEL_EBUSY,
+                "%s: a program has had %s open for writing for seconds: it runs once that is whole",
+                slot->name, slot->path);
     host_add_unref(add);
     return slot->running ? KEEL_OK : host_failed(&err);
 }

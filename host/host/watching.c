@@ -1,6 +1,7 @@
 /* From files to swaps: which slot's file changed, one swap a slot at a time, and swaps that were
  * asked for. Engine thread. */
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,6 +9,8 @@
 
 #include "base/log.h"
 #include "host/host.h"
+
+enum { LOADER_LOOK_MS = 250 };
 
 static Watched *watched_of(Host *host, const Slot *slot)
 {
@@ -33,9 +36,46 @@ static void group_over(Host *host, const Group *group)
             begin_by_file(host, &host->watched[i]);
 }
 
+static void look_at_loader(uv_timer_t *timer)
+{
+    Host *host = timer->data;
+    LoaderStatus status;
+    loader_status(host->loader, &status);
+    if (status.busy_with)
+        return;
+    uv_timer_stop(timer);
+    for (int i = 0; i < host->watched_count; i++) {
+        Watched *watched = &host->watched[i];
+        if (!watched->shut_out)
+            continue;
+        watched->shut_out = 0;
+        watched->again = 1; /* for whoever ends, if a swap is under way */
+        if (!watched->active)
+            begin_by_file(host, watched);
+    }
+}
+
+/* Another module's constructor keeps the loader: nobody saves the file again when that ends. One
+ * that left it locked for good is no reason to wait. */
+static void wait_for_loader(Host *host, const Group *group)
+{
+    LoaderStatus status;
+    loader_status(host->loader, &status);
+    if (host->closing || (*status.busy && !status.busy_with))
+        return;
+    for (uint32_t i = 0; i < group->count; i++) {
+        Watched *watched = watched_of(host, group->attempts[i].slot);
+        if (watched)
+            watched->shut_out = 1;
+    }
+    uv_timer_start(&host->loader_look, look_at_loader, LOADER_LOOK_MS, LOADER_LOOK_MS);
+}
+
 static void file_swap_over(Group *group, const Error *err, void *user)
 {
     Host *host = user;
+    if (err->code == KEEL_EBUSY)
+        wait_for_loader(host, group);
     if (err->code ==
         KEEL_ECHANGED) /* a rollback came between: what the file holds is still wanted */
         for (uint32_t i = 0; i < group->count; i++) {
@@ -99,6 +139,8 @@ static void watch_begin(void *user)
     host->watcher_poll.data = host;
     uv_poll_init(loop_uv(host->loop), &host->watcher_poll, watcher_fd(host->watcher));
     uv_poll_start(&host->watcher_poll, UV_READABLE, events);
+    uv_timer_init(loop_uv(host->loop), &host->loader_look);
+    host->loader_look.data = host;
     host->polling = 1;
 }
 
@@ -127,6 +169,7 @@ void host_watch_end(void *user)
     if (host->polling) {
         host->polling = 0;
         uv_close((uv_handle_t *)&host->watcher_poll, NULL);
+        uv_close((uv_handle_t *)&host->loader_look, NULL);
     }
     swap_close(&host->swapper);
     watcher_free(host->watcher);
@@ -141,8 +184,11 @@ void host_watch_end(void *user)
 
 void host_add_unref(HostAdd *add)
 {
-    if (atomic_fetch_sub(&add->refs, 1) == 1)
-        free(add);
+    if (atomic_fetch_sub(&add->refs, 1) > 1)
+        return;
+    if (add->group)
+        group_unref(add->group);
+    free(add);
 }
 
 static void added(Group *group, const Error *err, void *user)
@@ -155,7 +201,18 @@ static void added(Group *group, const Error *err, void *user)
         boundary_wake(&host->boundary);
     }
     host_add_unref(add);
+    if (err->code == KEEL_EBUSY)
+        wait_for_loader(host, group);
     group_over(host, group);
+}
+
+/* The name from the root, with its symlinks: the program may change its folder. For free(). */
+static char *from_root(const char *path)
+{
+    char folder[PATH_MAX], *whole;
+    if (*path == '/' || !getcwd(folder, sizeof folder))
+        return strdup(path);
+    return asprintf(&whole, "%s/%s", folder, path) < 0 ? NULL : whole;
 }
 
 void host_watch_slot(void *user)
@@ -163,10 +220,10 @@ void host_watch_slot(void *user)
     HostAdd *add = user;
     Host *host = add->host;
     Watched *watched = &host->watched[host->watched_count];
-    *watched =
-        (Watched){.slot = add->slot, .watch_id = -1, .signed_id = -1, .path = strdup(add->path)};
+    char *path = from_root(add->path);
+    *watched = (Watched){.slot = add->slot, .watch_id = -1, .signed_id = -1, .path = path};
     Group *group = group_new(&host->swapper, 0, added, add);
-    if (!watched->path || !group || group_add(group, add->slot, add->path, NULL)) {
+    if (!path || !group || group_add(group, add->slot, path, NULL)) {
         err_set(&add->err, KEEL_ENOMEM, "no memory for a slot");
         atomic_store(&add->decided, 1);
         host_add_unref(add);
@@ -175,13 +232,15 @@ void host_watch_slot(void *user)
     host->watched_count++;
     /* Watching begins before the first reading, so that no change falls between them. */
     Error err = {0};
-    if (add->watch && watcher_add(host->watcher, add->path, &watched->watch_id, &err))
+    if (add->watch && watcher_add(host->watcher, path, &watched->watch_id, &err))
         log_warn("watch", "%s is not watched: %s", add->slot->name, err.text);
     char manifest[PATH_MAX];
-    if (add->watch && host->trust && !trust_manifest_path(add->path, manifest, sizeof manifest) &&
+    if (add->watch && host->trust && !trust_manifest_path(path, manifest, sizeof manifest) &&
         watcher_add(host->watcher, manifest, &watched->signed_id, &err))
         log_warn("watch", "%s is not watched: %s", manifest, err.text);
     watched->active = group;
+    group_ref(group);
+    add->group = group;
     group_begin(group);
 }
 

@@ -94,7 +94,8 @@ typedef struct Effects {
 } Effects;
 
 void effects_init(Effects *effects, Workers *workers);
-/* Waits for running work. */
+/* Waits for running work; work that goes on for three seconds more is ended as a deadline ends a
+ * frame. */
 void effects_done(Effects *effects);
 
 /* ---- from services, inside a frame ---- */

@@ -80,6 +80,7 @@ static int wait_for_whole(Group *group)
         group->timer_open = 1;
     }
     int long_since = now - group->partial_since_ns > PARTIAL_PATIENCE_NS;
+    atomic_store(&group->stalled, long_since);
     uv_timer_start(&group->timer, look_again, long_since ? BUSY_LOOK_MS : PARTIAL_LOOK_MS, 0);
     return 1;
 }

@@ -11,8 +11,9 @@
 #include "swap/feed.h"
 #include "swap/recorder.h"
 
-/* A save, restore or start walks the whole state: it may take this much longer than a frame. */
-enum { LONG_CALL = 100 };
+/* A save, restore or start walks the whole state, and the frame thread waits: ten frames' time, and
+ * what reading and writing each MiB at 100 MB/s may take. */
+enum { LONG_CALL = 10, LONG_CALL_MIB_NS = 20 * 1000 * 1000 };
 
 _Thread_local Slot *slot_current;
 
@@ -119,6 +120,16 @@ typedef struct EntryCall {
     const uint8_t *in;
 } EntryCall;
 
+static int64_t entry_deadline_ns(const Slot *slot)
+{
+    int64_t deadline = slot_deadline_ns(slot);
+    if (deadline <= 0)
+        return deadline;
+    StateStatus status;
+    state_status(slot->state, &status);
+    return deadline * LONG_CALL + (int64_t)(status.used_bytes >> 20) * LONG_CALL_MIB_NS;
+}
+
 /* Runs one entry and turns an answer other than 0 into FAULT_ERROR with the module's own words. */
 static FaultKind entry(Slot *slot, Generation *generation, const char *name,
                        GuardFunction *function, EntryCall *call, Fault *ret_fault)
@@ -127,9 +138,8 @@ static FaultKind entry(Slot *slot, Generation *generation, const char *name,
     call->table = generation->table;
     slot->fail_text[0] = 0;
     slot->fail_code = 0;
-    int64_t deadline = slot_deadline_ns(slot);
-    FaultKind kind = slot_call(slot, generation, deadline > 0 ? deadline * LONG_CALL : deadline,
-                               function, call, ret_fault);
+    FaultKind kind =
+        slot_call(slot, generation, entry_deadline_ns(slot), function, call, ret_fault);
     if (kind != FAULT_NONE || call->answer == 0)
         return kind;
     memset(ret_fault, 0, sizeof *ret_fault);

@@ -82,8 +82,8 @@ struct keel_slot {
 
     Generation *running; /* NULL: nothing to run */
     SlotEntered entered;
-    Hash equal;                /* the newest build, not swapped, since its code is the same as … */
-    uint64_t equal_to;         /* … that of this generation */
+    Hash equal;        /* the newest build, not swapped, since its code is the same as … */
+    uint64_t equal_to; /* … that of this generation */
     struct Recorder *recorder; /* NULL: no journal is written */
     struct Past *past;         /* NULL: it can't go back in time; the host's */
     Image *history;            /* the one before the running one, for a rollback after probation */

@@ -152,6 +152,7 @@ struct Group {
     uint32_t count, at; /* `at`: the attempt that is being prepared */
     Attempt attempts[GROUP_SLOTS];
     _Atomic uint32_t refs;
+    _Atomic int stalled; /* a writer has had a file of it for long, and it goes on waiting */
     int64_t begun_ns, phase_ns, pause_ns;
     int64_t spent_ns[SWAP_PHASES];
     uv_timer_t timer; /* waits between two looks at a file that isn't complete */

@@ -7,6 +7,8 @@
 
 #include "swap/effects_parts.h"
 
+enum { WORK_PATIENCE_MS = 3000 };
+
 static void task_free(Task *task)
 {
     if (task->generation)
@@ -266,6 +268,15 @@ void task_unreserve(Effects *effects, uint32_t index)
     effects->task_count--;
 }
 
+/* Nonzero: some work has not ended after three seconds. */
+static int wait_for_work(const Effects *effects)
+{
+    int left = WORK_PATIENCE_MS;
+    while (atomic_load(&effects->running) && left--)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    return atomic_load(&effects->running) != 0;
+}
+
 void tasks_done(Effects *effects)
 {
     for (uint32_t i = 0; i < effects->task_top; i++) {
@@ -279,8 +290,13 @@ void tasks_done(Effects *effects)
             effects->tasks[i].task = NULL;
         }
     }
-    while (atomic_load(&effects->running))
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    if (wait_for_work(effects)) { /* it doesn't look whether it is cancelled */
+        for (uint32_t i = 0; i < effects->task_top; i++)
+            if (effects->tasks[i].task && effects->tasks[i].task->generation)
+                guard_bound(effects->tasks[i].task->generation->number, 1);
+        while (wait_for_work(effects))
+            ;
+    }
     for (Task *task = take_ended(effects), *next; task; task = next) {
         next = task->next;
         task_free(task);

@@ -460,7 +460,7 @@ class KeelTest(unittest.TestCase):
         self.dir = tempfile.mkdtemp(prefix="kt", dir="/tmp")
         self.run_dir = os.path.join(self.dir, "run")
         os.mkdir(self.run_dir, 0o700)
-        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.run_dir, TMPDIR=self.dir,
+        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.run_dir, TMPDIR=self.dir, CCACHE_DISABLE="1",
                         XDG_STATE_HOME=os.path.join(self.dir, "state"))
         self.hosts = []
 

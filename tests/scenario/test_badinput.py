@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 
 import elfpatch
 import keeltest
@@ -327,6 +328,21 @@ class LoadingInTrial(Loading, Live):
         with_retry = self.live.refused("swap", retry=True)
         self.assertNotIn("faulted before", with_retry["text"])
         self.then_good()
+
+
+class ShutOut(keeltest.KeelTest):
+    def test_a_build_waits_for_anothers_constructor(self):
+        """Nobody saves the file again when the loader is free: the host remembers."""
+        slow = build(ctor("sleep(5);", "#include <unistd.h>"))
+        one = build(counter(1))
+        host = self.host(self.place(one, "a.so"), self.place(one, "b.so"), "--trial=off")
+        host.wait("build 1 runs", count=2)
+        self.place(slow, "b.so")
+        time.sleep(2)  # the constructor counts as one that hangs after a second
+        self.place(build(counter(2)), "a.so")
+        host.wait("a: .*constructor of counter has been running")
+        host.wait("build 2 runs")
+        host.end()
 
 
 class LoadingUntried(Loading, Live):

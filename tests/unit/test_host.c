@@ -1,6 +1,7 @@
 /* host/include/keel/host.h from end to end: what an embedding program does with a host and gets
  * from it. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 
 #include "host_rig.h"
@@ -218,6 +219,65 @@ static void closing_ends_what_is_under_way(void **unused)
     assert_int_equal(rig.parts[0].stops, 1);
 }
 
+static void work_without_end_is_ended(void **unused)
+{
+    (void)unused;
+#if defined(__SANITIZE_THREAD__) /* it holds the deadline's signal back until a libc call */
+    skip();
+#endif
+    Rig rig;
+    rig_start(&rig, NULL, 1);
+    rig.parts[0].orders[1] = PART_TASK_SPIN;
+    while (!rig.parts[0].working)
+        rig_frame(&rig);
+    rig_close(&rig);
+    assert_int_equal(rig.parts[0].stops, 1);
+}
+
+static void a_relative_path_stays_the_same_file(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    char before[512];
+    assert_non_null(getcwd(before, sizeof before));
+    rig_open(&rig, NULL);
+    assert_int_equal(chdir(KEEL_TEST_FIXTURES), 0);
+    int rc = rig_add(&rig, 0, "fx_part1.so");
+    assert_int_equal(chdir("/"), 0);
+    rig_frame(&rig);
+    RigAsk ask = {.rig = &rig, .flags = KEEL_SWAP_SAME};
+    rig_ask_slot(&ask, 0, NULL);
+    rig_ask(&ask);
+    int answer = rig_answer(&ask);
+    rig_close(&rig);
+    assert_int_equal(chdir(before), 0);
+    assert_int_equal(rc, KEEL_OK);
+    assert_int_equal(answer, KEEL_OK);
+}
+
+static void a_writer_does_not_hold_the_program(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    char path[] = "/tmp/keel-test-XXXXXX", data[4096];
+    int to = mkstemp(path), from = open(rig_file("fx_part1"), O_RDONLY | O_CLOEXEC);
+    assert_true(to >= 0 && from >= 0);
+    for (ssize_t n; (n = read(from, data, sizeof data)) > 0;)
+        assert_int_equal(write(to, data, (size_t)n), n);
+    close(from);
+    rig_open(&rig, NULL);
+    assert_int_equal(rig_add(&rig, 0, path), KEEL_EBUSY);
+    assert_non_null(strstr(keel_host_error(), "open for writing"));
+    close(to);
+    for (int i = 0; !rig.parts[0].began && i < RIG_PATIENCE; i++) {
+        rig_frame(&rig);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_true(rig.parts[0].began > 0);
+    rig_close(&rig);
+    unlink(path);
+}
+
 static void what_cannot_be_is_said(void **unused)
 {
     (void)unused;
@@ -343,6 +403,9 @@ int main(void)
         cmocka_unit_test(pause_stops_frames_and_not_boundaries),
         cmocka_unit_test(timers_and_tasks_go_over_a_swap),
         cmocka_unit_test(closing_ends_what_is_under_way),
+        cmocka_unit_test(work_without_end_is_ended),
+        cmocka_unit_test(a_relative_path_stays_the_same_file),
+        cmocka_unit_test(a_writer_does_not_hold_the_program),
         cmocka_unit_test(what_cannot_be_is_said),
         cmocka_unit_test(two_hosts_share_nothing_but_the_log),
         cmocka_unit_test(no_signals_means_none),
