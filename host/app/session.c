@@ -118,7 +118,7 @@ int session_option(Session *session, int option, char **argv)
     case 'I':
         session->options.swap_identical = 1;
         break;
-    case 1001:
+    case SESSION_HANDOVER:
         good = handover(session, optarg);
         break;
     case 'N':

@@ -11,6 +11,7 @@
 #include "loop/pacer.h"
 
 enum { SESSION_MODULES = 64 };
+enum { SESSION_HANDOVER = 2000 }; /* an option without a letter */
 
 typedef struct Session {
     const char *command; /* "run": for sentences */
@@ -31,9 +32,10 @@ typedef struct Session {
     VIEW_OPTIONS, {"frames", required_argument, NULL, 'n'}, {"fps", required_argument, NULL, 'f'}, \
         {"trial", required_argument, NULL, 't'}, {"memory", required_argument, NULL, 'm'},         \
         {"deadline", required_argument, NULL, 'd'}, {"probation", required_argument, NULL, 'p'},   \
-        {"handover", required_argument, NULL, 1001}, {"name", required_argument, NULL, 'N'},       \
-        {"json", no_argument, NULL, 'j'}, {"verbose", no_argument, NULL, 'v'},                     \
-        {"rewind", required_argument, NULL, 'R'}, {"swap-identical", no_argument, NULL, 'I'},      \
+        {"handover", required_argument, NULL, SESSION_HANDOVER},                                   \
+        {"name", required_argument, NULL, 'N'}, {"json", no_argument, NULL, 'j'},                  \
+        {"verbose", no_argument, NULL, 'v'}, {"rewind", required_argument, NULL, 'R'},             \
+        {"swap-identical", no_argument, NULL, 'I'},                                                \
     {                                                                                              \
         "help", no_argument, NULL, 'h'                                                             \
     }

@@ -16,6 +16,9 @@
 #include "swap/past.h"
 
 enum { WORKERS_MOST = 8, ADD_LOOK_NS = 2 * 1000 * 1000 };
+/* What a group asks of a boundary, and what its answer asks of the next, and one more. */
+enum { LAST_BOUNDARIES = 3 };
+
 #define CLOSE_PATIENCE_NS (INT64_C(3) * 1000 * 1000 * 1000)
 
 static _Thread_local Error last_error;
@@ -240,7 +243,10 @@ void keel_host_close(keel_host *host)
         trial_free(host->trial);
         trial_free(host->reader);
         trial_free(host->shadow);
-        boundary_run(&host->boundary); /* the last pins are given back */
+        for (int i = 0; i < LAST_BOUNDARIES; i++) { /* the last pins are given back */
+            boundary_run(&host->boundary);
+            loop_call(host->loop, swap_finish, &host->swapper);
+        }
     }
     boundary_close(&host->boundary);
     int slots = atomic_load(&host->slot_count);

@@ -14,9 +14,8 @@ void swap_answer(Swapper *swapper, SwapAnswer *answer, LoopFunction *function, v
         ;
 }
 
-static void look(uv_timer_t *timer)
+static void take_answers(Swapper *swapper)
 {
-    Swapper *swapper = timer->data;
     SwapAnswer *newest = atomic_exchange_explicit(&swapper->answers, NULL, memory_order_acquire);
     SwapAnswer *oldest = NULL;
     while (newest) {
@@ -31,12 +30,22 @@ static void look(uv_timer_t *timer)
         oldest->function(oldest->user);
         oldest = next;
     }
+}
+
+static void look(uv_timer_t *timer)
+{
+    Swapper *swapper = timer->data;
+    take_answers(swapper);
     if (!swapper->awaited)
         uv_timer_stop(timer);
 }
 
 void swap_await(Swapper *swapper)
 {
+    if (swapper->closing) { /* swap_finish takes them */
+        swapper->awaited++;
+        return;
+    }
     if (!swapper->look_open) {
         uv_timer_init(loop_uv(swapper->loop), &swapper->look);
         swapper->look.data = swapper;
@@ -52,4 +61,9 @@ void swap_close(Swapper *swapper)
         uv_close((uv_handle_t *)&swapper->look, NULL);
     swapper->look_open = 0;
     swapper->closing = 1;
+}
+
+void swap_finish(void *user)
+{
+    take_answers(user);
 }

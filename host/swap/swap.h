@@ -95,6 +95,9 @@ void swap_answer(Swapper *swapper, SwapAnswer *answer, LoopFunction *function, v
 void swap_await(Swapper *swapper);
 /* Closes the timer and lets no group go on. [engine] */
 void swap_close(Swapper *swapper);
+/* After it, and after each boundary that follows: takes the answers of that boundary. `user` is the
+ * Swapper. [engine] */
+void swap_finish(void *user);
 
 typedef struct Attempt Attempt;
 typedef void AttemptThen(Attempt *attempt);

@@ -284,11 +284,15 @@ void tasks_done(Effects *effects)
         if (!task)
             continue;
         atomic_store(&task->cancelled, 1);
-        if (effects->workers && workers_take_back(effects->workers, &task->job)) {
+        int begun = effects->tasks[i].submitted;
+        if (begun && effects->workers && workers_take_back(effects->workers, &task->job)) {
             atomic_fetch_sub(&effects->running, 1);
-            task_free(task);
-            effects->tasks[i].task = NULL;
+            begun = 0;
         }
+        if (begun)
+            continue;
+        task_free(task);
+        effects->tasks[i].task = NULL;
     }
     if (wait_for_work(effects)) { /* it doesn't look whether it is cancelled */
         for (uint32_t i = 0; i < effects->task_top; i++)
