@@ -20,7 +20,9 @@ static const char help[] =
     "Builds a module, runs it, and builds and swaps it again whenever a source below the folder\n"
     "is saved. What builds it is found by looking: CMakeLists.txt, Makefile, or one source file.\n"
     "\n"
-    "  --build 'COMMAND'  what builds the folder instead (run by /bin/sh there)\n" SESSION_HELP "\n"
+    "  --build 'COMMAND'  what builds the folder instead (run by /bin/sh there)\n"
+    "  --hint TEXT        a line on screen until the first swap\n"
+    "  --write-back       a slider that is let go is stored in the source\n" SESSION_HELP "\n"
     "example: keel new fish\n"
     "         keel dev fish\n"
     "         then change fish/fish.c and save\n"
@@ -33,13 +35,23 @@ enum { REWIND_S = 10 };
 /* 0: go on; else the exit status plus one. */
 static int parse(int argc, char **argv, Session *session, const char **ret_command)
 {
-    static const struct option options[] = {
-        {"build", required_argument, NULL, 'b'}, SESSION_OPTIONS, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"build", required_argument, NULL, 'b'},
+                                            {"hint", required_argument, NULL, 'i'},
+                                            {"write-back", no_argument, NULL, 'w'},
+                                            SESSION_OPTIONS,
+                                            {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, ":vh", options, NULL)) != -1;) {
         if (option == 'h') {
             fputs(help, stdout);
             return 1;
+        }
+        if (option == 'i' || option == 'w') {
+            if (option == 'i')
+                session->view.hint = optarg;
+            else
+                session->view.store_always = 1;
+            continue;
         }
         if (option == 'b') {
             *ret_command = optarg;
@@ -57,6 +69,30 @@ static int parse(int argc, char **argv, Session *session, const char **ret_comma
                          : "keel dev: one folder or file, please; see keel dev --help\n",
           stderr);
     return 3;
+}
+
+/* "Store in the source" on screen. The builder's thread writes: a frame waits for no disk. */
+static void store(void *user, const char *slot, const struct Tweak *tweak)
+{
+    DevShared *shared = user;
+    (void)slot;
+    pthread_mutex_lock(&shared->lock);
+    int room = shared->store_count < DEV_STORES;
+    if (room) {
+        DevStore *one = &shared->stores[shared->store_count++];
+        *one = (DevStore){.kind = tweak->kind,
+                          .initial = tweak->initial,
+                          .value = tweak->value,
+                          .precision = (tweak->most - tweak->least) * 1e-9};
+        snprintf(one->name, sizeof one->name, "%s", tweak->name);
+        snprintf(one->file, sizeof one->file, "%s%s%s",
+                 tweak->file[0] == '/' ? "" : shared->plan.folder, tweak->file[0] == '/' ? "" : "/",
+                 tweak->file);
+    }
+    pthread_mutex_unlock(&shared->lock);
+    uint64_t one = 1;
+    if (room && write(shared->store_fd, &one, sizeof one) != sizeof one)
+        session_say(shared->session, KEEL_LOG_WARN, "the value can't be stored: try again");
 }
 
 /* The sentence may name a file whose name holds anything. */
@@ -154,6 +190,7 @@ int app_dev(int argc, char **argv)
     const char *command = NULL;
     session_init(&session, "dev");
     session.rewind = REWIND_S;
+    session.view.quiet = 0;
     int status = parse(argc, argv, &session, &command);
     if (status)
         return status - 1;
@@ -162,15 +199,20 @@ int app_dev(int argc, char **argv)
         return refuse(&err);
     shared.colour = !session.say.json && isatty(STDERR_FILENO) && !getenv("NO_COLOR");
     shared.stop_fd = eventfd(0, EFD_CLOEXEC);
+    shared.store_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    session.view.store = store;
+    session.view.store_user = &shared;
     session_signals();
     status = session_open(&session, argv[optind]);
     if (!status) /* tweaks are found by it */
         snprintf(session.host->sources, sizeof session.host->sources, "%s", shared.plan.folder);
-    if (!status && shared.stop_fd >= 0)
+    if (!status && shared.stop_fd >= 0 && shared.store_fd >= 0)
         status = go(&shared);
     session_close(&session);
     if (shared.stop_fd >= 0)
         close(shared.stop_fd);
+    if (shared.store_fd >= 0)
+        close(shared.store_fd);
     for (int i = 0; i < shared.path_count; i++)
         free(shared.paths[i]);
     dev_plan_done(&shared.plan);

@@ -117,18 +117,29 @@ void dev_text_count(const char *text, int *ret_errors, int *ret_warnings);
 
 /* ---- dev_thread.c ---- */
 
+/* A tweak's value that is to be its default in the source. */
+typedef struct DevStore {
+    char file[4400], name[48];
+    uint32_t kind;
+    double initial, value, precision;
+} DevStore;
+enum { DEV_STORES = 64 };
+
 typedef struct DevShared {
     Session *session;
     DevPlan plan;
     int colour;
-    int stop_fd; /* eventfd: readable when the thread should end */
+    int stop_fd;  /* eventfd: readable when the thread should end */
+    int store_fd; /* eventfd: readable when there is something to store */
 
     pthread_mutex_t lock;
     char *paths[DEV_MODULES]; /* builder to main, once: what to run */
     int path_count;
     keel_slot *slots[DEV_MODULES]; /* main to builder, once */
     int slot_count;
-    int ended; /* the thread needs no more frames */
+    int ended;                   /* the thread needs no more frames */
+    DevStore stores[DEV_STORES]; /* main to builder */
+    int store_count;
 } DevShared;
 
 void *dev_thread(void *shared);

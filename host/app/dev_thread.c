@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "app/dev.h"
+#include "app/dev_errors.h"
+#include "app/source_number.h"
 #include "base/clock.h"
 
 /* Saves within this time are one. The first begins the build, a later one begins it anew; what
@@ -169,6 +171,16 @@ static void swap(Builder *b)
             keel_host_error());
 }
 
+/* The same on screen, until it is fixed. */
+static void show(Builder *b, const char *text, const char *after)
+{
+    static DevError errors[DEV_ERRORS];
+    int all = 0, count = dev_errors_read(text, errors, &all);
+    view_errors(&b->session->view, errors, count, all, after);
+    if (!count)
+        view_note(&b->session->view, 3, "The build failed; the terminal says why");
+}
+
 static void failed(Builder *b)
 {
     Buf text = {0};
@@ -178,6 +190,7 @@ static void failed(Builder *b)
     tell(b, KEEL_LOG_ERROR, buf_text(&text));
     const char *after =
         b->first ? "nothing runs yet: it begins when this is fixed" : "the code before runs on";
+    show(b, buf_text(&text), after);
     if (errors)
         say(b, KEEL_LOG_WARN, "build failed, %d error%s: %s", errors, errors == 1 ? "" : "s",
             after);
@@ -197,14 +210,47 @@ static void succeeded(Builder *b)
     if (warnings)
         tell(b, KEEL_LOG_WARN, buf_text(&text));
     buf_done(&text);
-    if (b->failed)
+    if (b->failed) {
+        view_errors(&b->session->view, NULL, 0, 0, NULL);
         say(b, KEEL_LOG_INFO, "fixed: it compiles again");
+    }
     b->failed = 0;
     if (b->first)
         publish(b);
     else
         swap(b);
     b->saved_ns = 0;
+}
+
+/* What sliders were set to, into the sources; the save that this is begins the build. */
+static void store(Builder *b)
+{
+    static DevStore stores[DEV_STORES];
+    DevShared *shared = b->shared;
+    uint64_t times;
+    if (read(shared->store_fd, &times, sizeof times) != sizeof times)
+        return;
+    pthread_mutex_lock(&shared->lock);
+    int count = shared->store_count;
+    memcpy(stores, shared->stores, (size_t)count * sizeof *stores);
+    shared->store_count = 0;
+    pthread_mutex_unlock(&shared->lock);
+    for (int i = 0; i < count; i++) {
+        Error err = {0};
+        int line = 0;
+        int rc =
+            source_number_write(stores[i].file, stores[i].name, stores[i].kind, stores[i].initial,
+                                stores[i].value, stores[i].precision, &line, &err);
+        char text[200];
+        snprintf(text, sizeof text, "%s is stored in %.100s, line %d", stores[i].name,
+                 strrchr(stores[i].file, '/') + 1, line);
+        if (rc && rc != KEEL_ESAME)
+            say(b, KEEL_LOG_WARN, "%s", err.text);
+        else
+            say(b, KEEL_LOG_INFO, "%s", text);
+        view_note(&b->session->view, rc && rc != KEEL_ESAME ? 2 : 1,
+                  rc && rc != KEEL_ESAME ? err.text : text);
+    }
 }
 
 static void drain(Builder *b)
@@ -238,16 +284,18 @@ static int wait_ms(const Builder *b)
 static void work(Builder *b)
 {
     for (;;) {
-        struct pollfd fds[] = {
-            {.fd = b->shared->stop_fd, .events = POLLIN},
-            {.fd = dev_watch_fd(b->watch), .events = POLLIN},
-            {.fd = b->build.running ? b->build.pid_fd : -1, .events = POLLIN},
-            {.fd = b->build.running ? b->build.output_fd : -1, .events = POLLIN}};
+        struct pollfd fds[] = {{.fd = b->shared->stop_fd, .events = POLLIN},
+                               {.fd = dev_watch_fd(b->watch), .events = POLLIN},
+                               {.fd = b->build.running ? b->build.pid_fd : -1, .events = POLLIN},
+                               {.fd = b->build.running ? b->build.output_fd : -1, .events = POLLIN},
+                               {.fd = b->shared->store_fd, .events = POLLIN}};
         /* A closed pipe is always ready: then only the process's end counts. */
-        if (poll(fds, 4, wait_ms(b)) > 0 && (fds[3].revents & POLLHUP) && !fds[2].revents)
+        if (poll(fds, 5, wait_ms(b)) > 0 && (fds[3].revents & POLLHUP) && !fds[2].revents)
             poll(fds, 3, 20);
         if (fds[0].revents)
             return;
+        if (fds[4].revents)
+            store(b);
         drain(b); /* before the build's end: what it wrote itself came before */
         if (b->begin_ns && clock_now_ns() >= b->begin_ns) {
             begin(b);

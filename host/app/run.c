@@ -88,7 +88,7 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
 }
 
 /* Said once, since most who run modules from a shared folder don't think of it. */
-static void say_who_is_trusted(const Session *session, const char *path)
+static void say_who_is_trusted(Session *session, const char *path)
 {
     char real[PATH_MAX], text[PATH_MAX + 200];
     char *slash = realpath(path, real) ? strrchr(real, '/') : NULL;

@@ -10,12 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/notes.h"
 #include "base/clock.h"
 #include "host/host.h"
 
 void session_init(Session *session, const char *command)
 {
-    *session = (Session){.command = command, .fps = 60, .options.size = sizeof session->options};
+    *session = (Session){.command = command,
+                         .fps = 60,
+                         .view.quiet = 1,
+                         .options.size = sizeof session->options};
 }
 
 static int choice(const char *command, const char *what, const char *given,
@@ -179,15 +183,30 @@ int session_stopped(const Session *session)
     return stopping() || session->closed || (session->host && keel_host_quit_asked(session->host));
 }
 
-void session_say(const Session *session, uint32_t level, const char *text)
+void session_say(Session *session, uint32_t level, const char *text)
 {
+    char note[280];
+    int tone;
     say_line(&session->say, level, session->command, text);
+    if (note_of(level, session->command, text, note, sizeof note, &tone))
+        view_note(&session->view, tone, note);
+}
+
+/* The host's log: in the terminal, and what is worth it on screen. */
+static void hear(uint32_t level, const char *room, const char *text, void *user)
+{
+    Session *session = user;
+    char note[280];
+    int tone;
+    say_log(level, room, text, &session->say);
+    if (note_of(level, room, text, note, sizeof note, &tone))
+        view_note(&session->view, tone, note);
 }
 
 int session_open(Session *session, const char *title)
 {
-    session->options.log = say_log;
-    session->options.log_user = &session->say;
+    session->options.log = hear;
+    session->options.log_user = session;
     if (keel_host_open(&session->options, &session->host)) {
         session_say(session, KEEL_LOG_ERROR, keel_host_error());
         return 2;
@@ -254,5 +273,6 @@ void session_close(Session *session)
 {
     view_close(&session->view);
     keel_host_close(session->host);
+    view_done(&session->view);
     session->host = NULL;
 }

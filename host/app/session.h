@@ -76,6 +76,6 @@ int session_frame(Session *session);
 int session_verdict(keel_slot *const *slots, int count);
 void session_close(Session *session);
 
-void session_say(const Session *session, uint32_t level, const char *text);
+void session_say(Session *session, uint32_t level, const char *text);
 
 #endif

@@ -316,7 +316,7 @@ static int replace(const char *file, const struct stat *was, const char *text,
 int source_number_write(const char *file, const char *name, uint32_t kind, double initial,
                         double value, double precision, int *ret_line, Error *err)
 {
-    char *text, number[NUMBER_BYTES + 8];
+    char *text = NULL, number[NUMBER_BYTES + 8];
     struct stat was;
     SourceNumber place;
     double stands = 0;

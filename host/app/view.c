@@ -5,8 +5,12 @@
 #include <keel/log.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #if KEEL_HAVE_SCREEN
+#include "app/dev_errors.h"
+#include "base/clock.h"
+#include "screen/overlay.h"
 #include "screen/screen.h"
 #endif
 
@@ -96,23 +100,80 @@ void view_open(View *view, keel_host *host, const char *title, const Say *say)
                                           : view->shot_count ? WINDOW_OFFSCREEN_AT_NEED
                                                              : 0};
     Error err = {0};
-    if (screen_open(host, &options, &view->screen, &err) == KEEL_OK)
+    if (screen_open(host, &options, &view->screen, &err)) {
+        view->shot_failed = view->shot_count > 0;
+        char text[1100];
+        snprintf(text, sizeof text, "no window: %s; running without one, as --headless does",
+                 err.text);
+        say_line(say, KEEL_LOG_WARN, "screen", text);
         return;
-    view->shot_failed = view->shot_count > 0;
-    char text[1100];
-    snprintf(text, sizeof text, "no window: %s; running without one, as --headless does", err.text);
-    say_line(say, KEEL_LOG_WARN, "screen", text);
+    }
+    const OverlayOptions above = {.notes = !view->quiet,
+                                  .hint = view->hint,
+                                  .store = view->store,
+                                  .user = view->store_user,
+                                  .store_always = view->store_always};
+    Overlay *overlay;
+    if (overlay_new(&above, &overlay, &err)) {
+        say_line(say, KEEL_LOG_WARN, "screen", err.text);
+        return;
+    }
+    __atomic_store_n(&view->overlay, overlay, __ATOMIC_RELEASE);
+    view->host = host;
+    host->over = overlay_input;
+    host->over_user = overlay;
 }
 
 void view_close(View *view)
 {
+    if (view->overlay)
+        view->host->over = NULL;
     screen_close(view->screen);
     view->screen = NULL;
 }
 
+void view_done(View *view)
+{
+    overlay_free(view->overlay);
+    view->overlay = NULL;
+}
+
+static Overlay *overlay_of(View *view)
+{
+    return __atomic_load_n(&view->overlay, __ATOMIC_ACQUIRE);
+}
+
+void view_note(View *view, int tone, const char *text)
+{
+    Overlay *overlay = overlay_of(view);
+    if (overlay)
+        overlay_note(overlay, (OverlayTone)tone, text);
+}
+
+void view_errors(View *view, const struct DevError *errors, int count, int all, const char *after)
+{
+    Overlay *overlay = overlay_of(view);
+    OverlayProblem problems[DEV_ERRORS];
+    for (int i = 0; i < count; i++) {
+        problems[i] = (OverlayProblem){.warning = errors[i].warning,
+                                       .line = errors[i].line,
+                                       .column = errors[i].column,
+                                       .from = errors[i].from,
+                                       .to = errors[i].to};
+        memcpy(problems[i].file, errors[i].file, sizeof problems[i].file);
+        memcpy(problems[i].text, errors[i].text, sizeof problems[i].text);
+        memcpy(problems[i].source, errors[i].source, sizeof problems[i].source);
+    }
+    if (overlay)
+        overlay_problems(overlay, problems, count, all, after);
+}
+
 int view_before(View *view)
 {
-    return view->screen ? screen_pump(view->screen) : 0;
+    int closed = view->screen ? screen_pump(view->screen) : 0;
+    if (view->overlay)
+        overlay_before_frame(view->overlay, view->host, clock_now_ns());
+    return closed;
 }
 
 static void shot_done(const Error *err, void *user)
@@ -137,9 +198,16 @@ static void take_shots(View *view)
 
 int view_after(View *view, Error *err)
 {
-    if (view->screen)
-        take_shots(view);
-    return view->screen ? screen_draw(view->screen, err) : KEEL_OK;
+    if (!view->screen)
+        return KEEL_OK;
+    if (view->overlay) {
+        uint64_t serial;
+        const DrawList *list =
+            overlay_draw(view->overlay, view->host, &view->host->screen, clock_now_ns(), &serial);
+        screen_overlay(view->screen, list, serial);
+    }
+    take_shots(view);
+    return screen_draw(view->screen, err);
 }
 
 int view_fd(const View *view)
@@ -160,6 +228,21 @@ void view_open(View *view, keel_host *host, const char *title, const Say *say)
 void view_close(View *view)
 {
     (void)view;
+}
+
+void view_done(View *view)
+{
+    (void)view;
+}
+
+void view_note(View *view, int tone, const char *text)
+{
+    (void)view, (void)tone, (void)text;
+}
+
+void view_errors(View *view, const struct DevError *errors, int count, int all, const char *after)
+{
+    (void)view, (void)errors, (void)count, (void)all, (void)after;
 }
 
 int view_before(View *view)

@@ -8,10 +8,14 @@
 #include "app/say.h"
 #include "base/err.h"
 
+struct Tweak;
+
 typedef struct View {
     int headless;
     int width, height; /* 0: the default */
     double scale;      /* 0: what the display says */
+    int quiet;         /* no notes at the begin */
+    const char *hint;  /* a line that is shown until the first swap */
     struct Screen *screen;
     struct ViewShot {
         long long frame;
@@ -21,6 +25,12 @@ typedef struct View {
     long long frames;
     const Say *say;
     int shot_failed; /* atomic; a picture couldn't be written; whole after view_close */
+    struct Overlay *overlay;
+    keel_host *host; /* the overlay's */
+    /* "Store in the source": see overlay.h; set before view_open, or NULL */
+    void (*store)(void *user, const char *slot, const struct Tweak *tweak);
+    void *store_user;
+    int store_always;
 } View;
 
 /* Beyond what the commands use for options of their own. */
@@ -45,10 +55,18 @@ int view_option(View *view, const char *command, int option, char **argv);
  * without. */
 void view_open(View *view, keel_host *host, const char *title, const Say *say);
 void view_close(View *view);
+/* After the host was closed. */
+void view_done(View *view);
 
 /* Before and after each frame of the host. before: 1 once the window was closed. */
 int view_before(View *view);
 int view_after(View *view, Error *err);
+
+/* A line above the picture, and what the compiler says; nothing without a window. `tone` as in
+ * overlay.h. [any] */
+struct DevError;
+void view_note(View *view, int tone, const char *text);
+void view_errors(View *view, const struct DevError *errors, int count, int all, const char *after);
 
 /* Readable when the window's events wait, or -1. */
 int view_fd(const View *view);

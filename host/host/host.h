@@ -90,6 +90,10 @@ struct keel_host {
     LoopFunction *stepped;
     void *stepped_user;
 
+    /* Hears what people do before the slots, on its way to all of them; 1: it is taken. [frame] */
+    int (*over)(void *user, Host *host, const struct keel_input *input);
+    void *over_user;
+
     int64_t past_span_ns; /* how far slots can go back in time, 0: not at all; set before slots */
     int replaying;        /* [frame] slots are given recorded frames */
 

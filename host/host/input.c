@@ -39,7 +39,9 @@ static void give_all(Host *host, Slot *slot, struct keel_event *event)
 static void deliver(void *user)
 {
     Mail *mail = user;
-    give_all(mail->host, mail->slot, &mail->event);
+    Host *host = mail->host;
+    if (mail->slot || !host->over || !host->over(host->over_user, host, &mail->input))
+        give_all(host, mail->slot, &mail->event);
     free(mail);
 }
 

@@ -155,6 +155,35 @@ class Live(KeelTest):
         self.assertEqual(content(path).decode(), text)
         host.end()
 
+    # ---- on screen
+
+    def test_a_slider_is_dragged(self):
+        os.makedirs(self.path("live"))
+        with open(self.path("live/live.c"), "w") as f:
+            f.write(SOURCE)
+        host = DevHost(self, [self.path("live"), "--screenshot-at", "100000", self.path("no.png"),
+                              "--size", "640x480", "--write-back"])
+        self.hosts.append(host)
+        host.wait("g 9.8")
+        if host.texts("no window"):
+            host.end(expect=None)
+            self.skipTest("no OpenGL here")
+
+        def by_hand(*steps):
+            ctl = self.keel("ctl", "--socket", host.socket_path, "input", *steps)
+            self.assertEqual(ctl.returncode, 0, ctl.stderr)
+        # The panel is 308 wide, 16 from the right; the first slider 74 below its top.
+        left, right = 640 - 16 - 308 + 14, 640 - 16 - 14
+        by_hand("key f1", "frame", "move %d %d" % (left + 5, 16 + 74), "down", "frame",
+                "move %d %d" % (left + (right - left) // 4, 300), "frame", "up", "frame")
+        host.wait("g 5 ")  # a quarter of 0 to 20
+        # It was let go: now the source has it, and the new default is what the new code finds.
+        host.wait("gravity is stored in live.c, line 7")
+        host.wait("runs anew")
+        self.assertIn("KEEL_TWEAK(k, gravity, 5.0, 0, 20)", content(self.path("live/live.c")).decode())
+        self.assertEqual(self.tweaks(host)["gravity"]["initial"], 5)
+        host.end(expect=None)
+
     # ---- back in time
 
     PAST = r"""

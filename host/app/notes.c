@@ -1,0 +1,48 @@
+/* Notes from log lines. A swap's line has all its times; a note has what changed, and the pause. */
+#include "app/notes.h"
+
+#include <keel/log.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CALM, GOOD, WARN, BAD };
+
+/* "fish: generation 3 → 4 in 14 ms (…), pause 21.0 µs; …" */
+static int swapped(const char *text, char *ret_note, size_t bytes)
+{
+    static const char word[] = ": generation ", arrow[] = " \xe2\x86\x92 ", us[] = " \xc2\xb5s";
+    const char *at = strstr(text, word);
+    const char *to = at ? strstr(at, arrow) : NULL;
+    const char *in = to ? strstr(to, " in ") : NULL;
+    const char *pause = in ? strstr(in, "pause ") : NULL;
+    if (!pause || strstr(text, "rolled back"))
+        return 0;
+    at += sizeof word - 1;
+    pause += strlen("pause ");
+    const char *unit = strstr(pause, us);
+    if (!unit)
+        return 0;
+    const char *changes = unit + strlen(us);
+    changes += strspn(changes, ";,: ");
+    snprintf(ret_note, bytes, "%.*s  %.*s  \xc2\xb7  pause %.*s%s%s%s",
+             (int)(at - (sizeof word - 1) - text), text, (int)(in - at), at, (int)(unit - pause),
+             pause, us, *changes ? "  \xc2\xb7  " : "", changes);
+    return 1;
+}
+
+int note_of(uint32_t level, const char *room, const char *text, char *ret_note, size_t bytes,
+            int *ret_tone)
+{
+    *ret_tone = level >= KEEL_LOG_ERROR ? BAD : level == KEEL_LOG_WARN ? WARN : GOOD;
+    if (!strcmp(room, "swap") && level == KEEL_LOG_INFO)
+        return swapped(text, ret_note, bytes);
+    int told = (!strcmp(room, "swap") && level >= KEEL_LOG_WARN) || !strcmp(room, "fault") ||
+               (!strcmp(room, "tweak") && level >= KEEL_LOG_WARN) ||
+               (!strcmp(room, "dev") && !strncmp(text, "fixed", 5)) ||
+               (!strcmp(room, "dev") && strstr(text, "not swapped") != NULL);
+    if (!strcmp(room, "fault"))
+        *ret_tone = BAD;
+    if (told)
+        snprintf(ret_note, bytes, "%s", text);
+    return told;
+}
