@@ -70,6 +70,9 @@ static json_t *object(const Diff *d, const Change *c)
     if (c->before >= 0 && c->after >= 0) {
         const AnatomyObject *old = &d->before.anatomy.objects[c->before];
         json_object_set_new(o, "bytes_before", json_integer((json_int_t)old->bytes));
+        char values[48];
+        if (compare_values(old, x, values, sizeof values))
+            json_object_set_new(o, "values", text(values));
         json_object_set_new(o, "initializer_changed",
                             json_boolean(!hash_equal(old->hash, x->hash)));
     }

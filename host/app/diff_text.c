@@ -160,7 +160,10 @@ static void object_row(const Diff *d, const Change *c, Row *row)
     else
         where(row->name, sizeof row->name, "%.290s", anatomy_string(a, o->name));
     place(a, o->file, o->line, o->unit, row->where, sizeof row->where);
-    if (old && new_ && old->bytes != new_->bytes)
+    char values[48];
+    if (old && new_ && compare_values(old, new_, values, sizeof values))
+        where(row->note, sizeof row->note, "%s, %s", KINDS[o->kind], values);
+    else if (old && new_ && old->bytes != new_->bytes)
         where(row->note, sizeof row->note, "%s, %llu → %llu bytes", KINDS[o->kind],
               (unsigned long long)old->bytes, (unsigned long long)new_->bytes);
     else if (old && new_)

@@ -126,7 +126,8 @@ static int check_lists(const Anatomy *a)
     }
     for (uint32_t i = 0; good && i < a->object_count; i++) {
         const AnatomyObject *o = &a->objects[i];
-        good = o->name < s && o->unit < s && o->owner < s && o->file < s && o->kind < OBJECT_KINDS;
+        good = o->name < s && o->unit < s && o->owner < s && o->file < s &&
+               o->kind < OBJECT_KINDS && o->value_kind < VALUE_KINDS;
     }
     for (uint32_t i = 0; good && i < a->section_count; i++)
         good = a->sections[i].name < s;

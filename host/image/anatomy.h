@@ -38,15 +38,19 @@ typedef struct AnatomyFunction {
     uint32_t parts;              /* itself, its clones and cold parts */
 } AnatomyFunction;
 
+/* How to show an initial value; VALUE_NONE: it isn't one number. */
+enum { VALUE_NONE, VALUE_SIGNED, VALUE_UNSIGNED, VALUE_FLOAT, VALUE_BOOL, VALUE_KINDS };
+
 enum { OBJECT_DATA, OBJECT_ZERO, OBJECT_CONSTANT, OBJECT_THREAD, OBJECT_KINDS };
 
 typedef struct AnatomyObject {
     Hash id;
     Hash hash; /* of the initializer; of OBJECT_ZERO always 0 */
     uint64_t bytes;
+    uint64_t value;             /* the bytes of what it begins with; by value_kind */
     uint32_t name, unit, owner; /* owner: the function it is inside of, or "" */
     uint32_t file, line;
-    uint32_t kind;
+    uint32_t kind, value_kind, reserved;
 } AnatomyObject;
 
 /* A section of the running image, for images that tell nothing finer. */

@@ -45,6 +45,9 @@ void difference_done(Difference *d);
 void difference_say(const Difference *d, const Anatomy *before, const Anatomy *after, char *to,
                     size_t room);
 
+/* "9.8 → 1.62" for statics that are one number; 0 when they aren't or it is the same. */
+int compare_values(const AnatomyObject *before, const AnatomyObject *after, char *to, size_t room);
+
 /* Differences outside of the code, each as a sign ('+', '-', '~'), a topic ("service", "library")
  * and a text; `tell` may be NULL. They return how many of them change what the module does. */
 enum { FACT_BYTES = 256 };

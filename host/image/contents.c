@@ -287,11 +287,12 @@ static void add_block(Contents *c, Buf *blocks, const Ref *ref)
 static void add_data_blocks(Contents *c, Buf *blocks, const Section *in)
 {
     size_t code_blocks = c->count;
+    int is_handlers = !strncmp(in->name, ".gcc_except_table", 17); /* distances from each place */
     for (size_t i = 0; i < in->reloc_count && !c->failed; i++) {
         Ref ref;
         uint64_t place = in->relocs[i].r_offset, base = place;
         const Symbol *object = symbols_object(c->symbols, place);
-        if (ELF64_R_TYPE(in->relocs[i].r_info) != R_X86_64_64) {
+        if (ELF64_R_TYPE(in->relocs[i].r_info) != R_X86_64_64 && !is_handlers) {
             size_t all = c->count;
             c->count = code_blocks; /* those that are sorted */
             const Block *table = object ? NULL : block_at(c, place);

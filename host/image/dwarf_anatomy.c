@@ -92,6 +92,7 @@ int anatomy_read(const void *data, size_t bytes, void *ret, size_t room, size_t 
     buf_done(&r.owners);
     buf_done(&r.lines);
     buf_done(&r.found);
+    buf_done(&r.later);
     anatomy_maker_done(&maker);
     return rc;
 }

@@ -79,6 +79,8 @@ typedef struct Reader {
     size_t file_count;
     uint32_t *file_names;
     int files_read;
+    Buf later; /* Dwarf_Off of variables whose declaration may come behind them */
+    int is_c;  /* its names are those of the symbols */
     Dwarf_Die unit;
 } Reader;
 

@@ -230,16 +230,62 @@ static int static_address(Die *d, Dwarf_Addr *ret)
     return dwarf_formaddr(&address, ret);
 }
 
+/* What kind of number a variable is, through names for types and qualifiers. */
+static uint32_t value_of(const Die *variable)
+{
+    Die at = *variable;
+    for (int i = 0; i < 8; i++) {
+        Dwarf_Die type;
+        Dwarf_Attribute *to = at.have & HAVE_TYPE            ? &at.type
+                              : at.have & HAVE_SPECIFICATION ? &at.specification
+                                                             : NULL;
+        if (!to || !dwarf_formref_die(to, &type))
+            break;
+        die_read(&type, &at);
+        int tag = dwarf_tag(&type);
+        if (tag == DW_TAG_variable || tag == DW_TAG_member)
+            continue;
+        if (tag == DW_TAG_enumeration_type)
+            return VALUE_SIGNED;
+        if (tag == DW_TAG_base_type)
+            return at.encoding == DW_ATE_float     ? VALUE_FLOAT
+                   : at.encoding == DW_ATE_boolean ? VALUE_BOOL
+                   : at.encoding == DW_ATE_signed || at.encoding == DW_ATE_signed_char
+                       ? VALUE_SIGNED
+                   : at.encoding == DW_ATE_unsigned || at.encoding == DW_ATE_unsigned_char
+                       ? VALUE_UNSIGNED
+                       : VALUE_NONE;
+        if (tag != DW_TAG_typedef && tag != DW_TAG_const_type && tag != DW_TAG_volatile_type)
+            break;
+    }
+    return VALUE_NONE;
+}
+
 static void take_variable(Reader *r, Die *d, const Scope *scope)
 {
     const char *name = NULL, *linkage = NULL;
     uint32_t file = 0, line = 0;
-    Dwarf_Off declared;
+    Dwarf_Off declared = 0;
     Dwarf_Addr address;
     if (!(d->have & HAVE_LOCATION) || static_address(d, &address))
         return;
     follow(r, d, &name, &linkage, &file, &line, &declared);
-    Owner o = {address, scope->function, scope->function_name, file, line};
+    Owner o = {.address = address,
+               .function = scope->function,
+               .name = scope->function_name,
+               .file = file,
+               .line = line,
+               .value = value_of(d)};
+    if (name && (linkage || scope->prefix_text || !r->is_c)) {
+        uint32_t prefix = declared ? prefix_of(r, declared) : 0;
+        char whole[PREFIX_MOST + 300];
+        snprintf(whole, sizeof whole, "%.500s%.290s",
+                 scope->function ? ""
+                 : prefix        ? r->maker->strings.data + prefix
+                                 : scope->prefix,
+                 name);
+        o.pretty = text(r, whole);
+    }
     if (buf_add(&r->owners, &o, sizeof o))
         fail(r, KEEL_ENOMEM);
 }
@@ -289,8 +335,17 @@ static void take(Reader *r, Dwarf_Die *die, const Scope *scope, int depth)
         take_function(r, &d, scope, &inner);
         walk_inside(r, die, &inner, depth);
         return;
+    case DW_TAG_member: /* a static one; its definition points here */
     case DW_TAG_variable:
         die_read(die, &d);
+        if (d.have & HAVE_DECLARATION && scope->prefix_text)
+            types_scope(r, dwarf_dieoffset(die), scope->prefix_text);
+        if (d.have & HAVE_SPECIFICATION && !scope->function) {
+            Dwarf_Off offset = dwarf_dieoffset(die);
+            if (buf_add(&r->later, &offset, sizeof offset))
+                fail(r, KEEL_ENOMEM);
+            return;
+        }
         take_variable(r, &d, scope);
         return;
     case DW_TAG_lexical_block:
@@ -333,6 +388,22 @@ static void walk(Reader *r, Dwarf_Die *first, const Scope *scope, int depth)
     } while (1);
 }
 
+static void take_later(Reader *r)
+{
+    const Scope none = {0};
+    for (size_t i = 0; i < r->later.bytes / sizeof(Dwarf_Off) && !r->failed; i++) {
+        Dwarf_Off offset;
+        Dwarf_Die die;
+        Die d;
+        memcpy(&offset, r->later.data + i * sizeof offset, sizeof offset);
+        if (!dwarf_offdie(r->dwarf, offset, &die))
+            continue;
+        die_read(&die, &d);
+        take_variable(r, &d, &none);
+    }
+    r->later.bytes = 0;
+}
+
 /* "GNU GIMPLE" is what gcc calls the unit that the link made. */
 static void check_producer(Reader *r, Dwarf_Die *unit)
 {
@@ -365,13 +436,17 @@ int dwarf_read_units(Reader *r)
            !(rc = dwarf_get_units(r->dwarf, cu, &cu, &version, &kind, &r->unit, NULL))) {
         Scope scope = {0};
         int tag = dwarf_tag(&r->unit);
-        if (kind == DW_UT_type || kind == DW_UT_split_type) /* reached by those who use them */
-            continue;
+        if (kind == DW_UT_split_type || (kind == DW_UT_type && version < 5))
+            continue; /* in a section of their own; reached by those who use them */
         check_producer(r, &r->unit);
+        int language = dwarf_srclang(&r->unit);
+        r->is_c = language == DW_LANG_C89 || language == DW_LANG_C99 || language == DW_LANG_C11 ||
+                  language == DW_LANG_C;
         if (r->maker->flags & ANATOMY_SPLIT) /* looking further would open other files */
             break;
-        if (tag == DW_TAG_compile_unit || tag == DW_TAG_partial_unit)
+        if (tag == DW_TAG_compile_unit || tag == DW_TAG_partial_unit || tag == DW_TAG_type_unit)
             walk_inside(r, &r->unit, &scope, 0);
+        take_later(r);
         free(r->file_names);
         r->file_names = NULL;
         r->files_read = 0;

@@ -231,6 +231,23 @@ static uint32_t word(const uint8_t *from)
     return x;
 }
 
+/* One more than the last symbol that a relocation names; their tables have been checked. */
+static uint64_t count_used(const Tables *t)
+{
+    const uint64_t tables[2][2] = {{t->rela, t->rela_bytes}, {t->jump, t->jump_bytes}};
+    uint64_t count = 0;
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *data = tables[i][1] ? at(t, tables[i][0], tables[i][1]) : NULL;
+        for (uint64_t n = 0; data && n < tables[i][1] / sizeof(Elf64_Rela); n++) {
+            Elf64_Rela r;
+            memcpy(&r, data + n * sizeof r, sizeof r);
+            if (ELF64_R_SYM(r.r_info) >= count)
+                count = ELF64_R_SYM(r.r_info) + 1;
+        }
+    }
+    return count;
+}
+
 /* The GNU hash table doesn't say how many symbols there are: the last chain ends with the last one.
  */
 static int count_gnu(const Tables *t, uint64_t *ret_count)
@@ -246,8 +263,9 @@ static int count_gnu(const Tables *t, uint64_t *ret_count)
     for (uint32_t i = 0; i < buckets; i++)
         if (word(bucket + 4ull * i) > last)
             last = word(bucket + 4ull * i);
-    if (last < first) {
-        *ret_count = first;
+    if (last < first) { /* it exports nothing, and what it needs is not in this table */
+        uint64_t used = count_used(t);
+        *ret_count = used > first ? used : first;
         return KEEL_OK;
     }
     for (uint64_t chain = table + 4ull * buckets;; last++) {

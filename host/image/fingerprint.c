@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/handlers.h"
 #include "image/relocs.h"
 
 typedef struct Part {
@@ -16,6 +17,7 @@ typedef struct Job {
     Symbols symbols;
     Refs refs;
     Contents contents;
+    Handlers handlers;
     const Owners *owners;
     const Lines *lines;
     AnatomyMaker *maker;
@@ -43,6 +45,7 @@ static Hash hash_code(Job *j, size_t nth, int but_lines, int *ret_has_lines)
         at = r->at + r->width;
     }
     contents_add(&j->contents, code + at, end - at);
+    handlers_add(&j->handlers, &j->contents, f->address);
     Hash hash = hash_bytes(j->contents.scratch.data + start, j->contents.scratch.bytes - start);
     j->contents.scratch.bytes = start;
     return hash;
@@ -179,6 +182,21 @@ static const Owner *owner_of(const Owners *owners, uint64_t address)
     return NULL;
 }
 
+/* What it begins with, if it is one number. */
+static void take_value(AnatomyObject *o, const Owner *owner, const Section *in, uint64_t address)
+{
+    int is_known = o->bytes == 1 || o->bytes == 2 || o->bytes == 4 || o->bytes == 8;
+    if (!is_known || owner->value == VALUE_NONE)
+        return;
+    if (in->data) {
+        if (address < in->address || in->bytes < o->bytes ||
+            address - in->address > in->bytes - o->bytes)
+            return;
+        memcpy(&o->value, in->data + (address - in->address), o->bytes);
+    }
+    o->value_kind = owner->value;
+}
+
 static void add_object(Job *j, const Symbol *symbol)
 {
     const Section *in = &j->symbols.sections[symbol->section];
@@ -186,6 +204,8 @@ static void add_object(Job *j, const Symbol *symbol)
     AnatomyObject o = {.id = symbol->id, .bytes = symbol->bytes};
     if (symbol->by_content) /* it belongs to the functions that name it */
         return;
+    if (!strcmp(in->name, ".keel.cache") || !strncmp(symbol->name, "DW.ref.", 7))
+        return; /* tables of services and types of exceptions: the functions tell who uses them */
     o.kind = symbol->kind == SYMBOL_THREAD ? OBJECT_THREAD
              : !in->data                   ? OBJECT_ZERO
              : constant                    ? OBJECT_CONSTANT
@@ -193,10 +213,12 @@ static void add_object(Job *j, const Symbol *symbol)
     uint64_t address = symbol->address + (o.kind == OBJECT_THREAD ? j->symbols.thread_block : 0);
     if (in->data && j->maker->flags & ANATOMY_RELOCS)
         o.hash = contents_hash(&j->contents, in, address, symbol->bytes);
-    o.name = anatomy_text(j->maker, symbol->name, symbol->base);
-    o.unit = unit_name(j, symbol);
     const Owner *owner = owner_of(j->owners, symbol->address);
+    o.name =
+        owner && owner->pretty && !strncmp(symbol->name, "_Z", 2) ? owner->pretty : anatomy_text(j->maker, symbol->name, symbol->base);
+    o.unit = unit_name(j, symbol);
     if (owner) {
+        take_value(&o, owner, in, address);
         o.owner = owner->name;
         o.file = owner->file;
         o.line = owner->line;
@@ -270,6 +292,8 @@ static int run(Job *j, Error *err)
             return rc;
     }
     rc = contents_open(s, &j->refs, &j->budget, &j->contents);
+    if (!rc && j->maker->flags & ANATOMY_RELOCS)
+        rc = handlers_open(s, &j->handlers);
     rc = rc ? rc : s->has_table ? hash_parts(j) : KEEL_OK;
     if (!rc && s->has_table) {
         add_functions(j);
@@ -291,6 +315,7 @@ int fingerprint_bytes(const void *data, size_t bytes, const Owners *owners, cons
     j.budget = ((uint64_t)64 << 20) + 16 * (uint64_t)bytes;
     int rc = symbols_open(data, bytes, owners, &j.symbols, err);
     rc = rc ? rc : run(&j, err);
+    handlers_done(&j.handlers);
     contents_done(&j.contents);
     refs_done(&j.refs);
     free(j.parts);

@@ -6,8 +6,8 @@
 
 enum { NAME_MOST = 4096 }; /* longer names are cut */
 
-/* `step.constprop.0.cold` to "step" (the function it belongs to) and "step.constprop.cold" (which of
- * its parts). Numbers go, since they follow the order in the source. `ret_part` has NAME_MOST
+/* `step.constprop.0.cold` to "step" (the function it belongs to) and "step.constprop.cold" (which
+ * of its parts). Numbers go, since they follow the order in the source. `ret_part` has NAME_MOST
  * bytes. Returns the length of the function's name. */
 size_t name_of_function(const char *symbol, char *ret_part);
 

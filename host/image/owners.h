@@ -1,4 +1,5 @@
-/* Inside image/: which function a static lives in, as debug information tells. Plain data. */
+/* Inside image/: which function a static lives in, how its author calls it and what kind of number
+ * it is, as debug information tells. Plain data. */
 #ifndef IMAGE_OWNERS_H
 #define IMAGE_OWNERS_H
 
@@ -9,6 +10,8 @@ typedef struct Owner {
     uint64_t address;          /* of the static */
     uint64_t function;         /* stands for the enclosing function's name */
     uint32_t name, file, line; /* for people: offsets of strings, see anatomy.h */
+    uint32_t pretty;           /* the static's own name in C++; 0: that of its symbol */
+    uint32_t value;            /* VALUE_… */
 } Owner;
 
 typedef struct Owners {

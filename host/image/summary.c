@@ -29,6 +29,7 @@ __attribute__((format(printf, 2, 3))) static void say(Said *s, const char *forma
 typedef struct Item {
     const char *name, *was, *file;
     uint32_t line;
+    char values[48];
 } Item;
 
 static int by_place(const void *a, const void *b)
@@ -62,6 +63,8 @@ static void say_list(Said *s, const char *title, Item *items, uint32_t count)
         say(s, "%s%.*s", i ? ", " : "", short_length(items[i].name), items[i].name);
         if (items[i].was)
             say(s, " (was %.*s)", short_length(items[i].was), items[i].was);
+        if (*items[i].values)
+            say(s, " %s", items[i].values);
     }
     if (named < count)
         say(s, " and %u more", count - named);
@@ -88,10 +91,46 @@ static Item of_type(const Anatomy *a, int32_t i)
     return (Item){.name = anatomy_string(a, a->types[i].name), .file = ""};
 }
 
+static void show_value(const AnatomyObject *o, char *to, size_t room)
+{
+    float single;
+    double real;
+    int64_t number = (int64_t)(o->value << (64 - 8 * o->bytes)) >> (64 - 8 * o->bytes);
+    memcpy(&single, &o->value, sizeof single);
+    memcpy(&real, &o->value, sizeof real);
+    if (o->value_kind == VALUE_FLOAT && (o->bytes == 4 || o->bytes == 8))
+        snprintf(to, room, "%.7g", o->bytes == 4 ? (double)single : real);
+    else if (o->value_kind == VALUE_BOOL)
+        snprintf(to, room, "%s", o->value ? "true" : "false");
+    else if (o->value_kind == VALUE_SIGNED)
+        snprintf(to, room, "%lld", (long long)number);
+    else
+        snprintf(to, room, "%llu", (unsigned long long)o->value);
+}
+
+static int has_value(const AnatomyObject *o)
+{
+    return o->value_kind != VALUE_NONE && o->bytes && o->bytes <= 8;
+}
+
+int compare_values(const AnatomyObject *before, const AnatomyObject *after, char *to, size_t room)
+{
+    char old[24], new_[24];
+    *to = 0;
+    if (!has_value(before) || !has_value(after))
+        return 0;
+    show_value(before, old, sizeof old);
+    show_value(after, new_, sizeof new_);
+    if (!strcmp(old, new_))
+        return 0;
+    snprintf(to, room, "%s → %s", old, new_);
+    return 1;
+}
+
 typedef Item ItemOf(const Anatomy *a, int32_t i);
 
 /* Those that changed in one of two ways, `also` being one more that counts as the same. */
-static void say_changes(Said *s, const Anatomy *before, const Anatomy *after,
+static void say_changes(Said *s, const Difference *d, const Anatomy *before, const Anatomy *after,
                         const ChangeList *list, const char *title, uint32_t what, uint32_t also,
                         ItemOf *item_of)
 {
@@ -104,6 +143,9 @@ static void say_changes(Said *s, const Anatomy *before, const Anatomy *after,
         items[count] = c->after >= 0 ? item_of(after, c->after) : item_of(before, c->before);
         if (c->what == CHANGE_RENAMED)
             items[count].was = item_of(before, c->before).name;
+        if (c->what == CHANGE_CHANGED && list == &d->objects)
+            compare_values(&before->objects[c->before], &after->objects[c->after],
+                           items[count].values, sizeof items[count].values);
         count++;
     }
     say_list(s, title, items, count);
@@ -120,11 +162,11 @@ void difference_say(const Difference *d, const Anatomy *before, const Anatomy *a
         return;
     }
     const ChangeList *f = &d->functions, *o = &d->objects, *t = &d->types;
-    say_changes(&s, before, after, f, "changed", CHANGE_CHANGED, CHANGE_LINES, of_function);
-    say_changes(&s, before, after, f, "added", CHANGE_ADDED, CHANGE_RENAMED, of_function);
-    say_changes(&s, before, after, f, "removed", CHANGE_REMOVED, CHANGE_REMOVED, of_function);
-    say_changes(&s, before, after, t, "types", CHANGE_CHANGED, CHANGE_CHANGED, of_type);
-    say_changes(&s, before, after, o, "data", CHANGE_CHANGED, CHANGE_CHANGED, of_object);
-    say_changes(&s, before, after, o, "new data", CHANGE_ADDED, CHANGE_ADDED, of_object);
-    say_changes(&s, before, after, o, "data removed", CHANGE_REMOVED, CHANGE_REMOVED, of_object);
+    say_changes(&s, d, before, after, f, "changed", CHANGE_CHANGED, CHANGE_LINES, of_function);
+    say_changes(&s, d, before, after, f, "added", CHANGE_ADDED, CHANGE_RENAMED, of_function);
+    say_changes(&s, d, before, after, f, "removed", CHANGE_REMOVED, CHANGE_REMOVED, of_function);
+    say_changes(&s, d, before, after, t, "types", CHANGE_CHANGED, CHANGE_CHANGED, of_type);
+    say_changes(&s, d, before, after, o, "data", CHANGE_CHANGED, CHANGE_CHANGED, of_object);
+    say_changes(&s, d, before, after, o, "new data", CHANGE_ADDED, CHANGE_ADDED, of_object);
+    say_changes(&s, d, before, after, o, "data removed", CHANGE_REMOVED, CHANGE_REMOVED, of_object);
 }

@@ -109,7 +109,7 @@ class Identical(keeltest.KeelTest):
         self.place(module(2, globals=GLOW), "m.so")
         live.wait("generation 1 → 2 .*changed: frame; added: glow; new data: gravity$", after=mark)
         self.place(module(2, globals=GLOW.replace("10", "11")), "m.so")
-        live.wait("generation 2 → 3 .*; data: gravity$", after=mark)
+        live.wait("generation 2 → 3 .*; data: gravity 10 → 11$", after=mark)
         many = "".join("void f%d(void); void f%d(void) { }" % (i, i) for i in range(20))
         self.place(module(3, globals=GLOW + many), "m.so")
         live.wait(r"added: f0, f1, .* and 14 more", after=mark)

@@ -160,6 +160,17 @@ static void hazards_are_seen(void **unused)
     free(b.data);
 }
 
+static void imports_are_seen_without_exports(void **unused)
+{
+    (void)unused;
+    Blob b = blob_read(KEEL_TEST_FIXTURES "/bare_imports.so");
+    inspected(b);
+    assert_int_equal(seen.exported.count, 0);
+    assert_true(has(&seen.undefined, "puts"));
+    assert_true(seen.constructors > 0);
+    free(b.data);
+}
+
 static void contradictions_are_named(void **unused)
 {
     (void)unused;
@@ -253,6 +264,7 @@ int main(void)
         cmocka_unit_test(what_it_may_not_be_is_refused),
         cmocka_unit_test(the_shim_is_known_by_what_it_asks_for),
         cmocka_unit_test(hazards_are_seen),
+        cmocka_unit_test(imports_are_seen_without_exports),
         cmocka_unit_test(contradictions_are_named),
         cmocka_unit_test(cut_zeroed_and_flipped),
     };
