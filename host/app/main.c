@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "base/crypto.h"
+#include "base/trace.h"
 #include "module/loader.h"
 
 static const struct {
@@ -47,6 +48,7 @@ static int leave(int status)
 
 int main(int argc, char **argv)
 {
+    trace_mark("main");
     const char *name = argc > 1 ? argv[1] : "";
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(name, commands[i].name))

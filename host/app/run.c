@@ -9,6 +9,7 @@
 #include "app/commands.h"
 #include "app/session.h"
 #include "app/trust_options.h"
+#include "base/trace.h"
 
 static const char help[] =
     "usage: keel run MODULE.so… [OPTIONS]\n"
@@ -126,6 +127,7 @@ static int go(Session *session, const struct keel_slot_options *options, char **
         }
         session_say(session, KEEL_LOG_WARN, "waiting for a build that can run; Ctrl-C ends");
     }
+    trace_mark("the modules are there");
     for (long long frame = 0; !session_stopped(session); frame++) {
         if (session->frames && frame >= session->frames)
             break;

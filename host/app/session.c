@@ -12,6 +12,7 @@
 
 #include "app/notes.h"
 #include "base/clock.h"
+#include "base/trace.h"
 #include "host/host.h"
 
 void session_init(Session *session, const char *command)
@@ -217,6 +218,7 @@ int session_open(Session *session, const char *title)
         if (session->name)
             return 2;
     }
+    trace_mark("the host and its socket are open");
     view_open(&session->view, session->host, title, &session->say);
     pacer_init(&session->pacer, session->fps);
     return 0;

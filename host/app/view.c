@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
+
 #if KEEL_HAVE_SCREEN
 #include "app/dev_errors.h"
 #include "base/clock.h"
@@ -78,11 +80,24 @@ int view_option(View *view, const char *command, int option, char **argv)
         return size_option(view, command, optarg);
     case VIEW_SCALE:
         return scale_option(view, command, optarg);
+    case VIEW_TRACE:
+        view->trace = 1;
+        return 1;
     case VIEW_SHOT:
         return shot_option(view, command, argv);
     default:
         return -1;
     }
+}
+
+/* After the first frame. */
+static void view_traced(View *view)
+{
+    if (!view->trace)
+        return;
+    view->trace = 0;
+    trace_mark(view->screen ? "the first frame is seen" : "the first frame has run");
+    trace_print(stderr);
 }
 
 #if KEEL_HAVE_SCREEN
@@ -196,18 +211,26 @@ static void take_shots(View *view)
     }
 }
 
+static void draw_overlay(View *view)
+{
+    if (!view->overlay)
+        return;
+    uint64_t serial;
+    const DrawList *list =
+        overlay_draw(view->overlay, view->host, &view->host->screen, clock_now_ns(), &serial);
+    screen_overlay(view->screen, list, serial);
+}
+
 int view_after(View *view, Error *err)
 {
-    if (!view->screen)
-        return KEEL_OK;
-    if (view->overlay) {
-        uint64_t serial;
-        const DrawList *list =
-            overlay_draw(view->overlay, view->host, &view->host->screen, clock_now_ns(), &serial);
-        screen_overlay(view->screen, list, serial);
+    int rc = KEEL_OK;
+    if (view->screen) {
+        draw_overlay(view);
+        take_shots(view);
+        rc = screen_draw(view->screen, err);
     }
-    take_shots(view);
-    return screen_draw(view->screen, err);
+    view_traced(view);
+    return rc;
 }
 
 int view_fd(const View *view)
@@ -253,7 +276,8 @@ int view_before(View *view)
 
 int view_after(View *view, Error *err)
 {
-    (void)view, (void)err;
+    (void)err;
+    view_traced(view);
     return KEEL_OK;
 }
 

@@ -22,6 +22,7 @@ typedef struct View {
         const char *path;
     } shots[16]; /* as asked by --screenshot-at */
     int shot_count;
+    int trace; /* tell where the time of the start went */
     long long frames;
     const Say *say;
     int shot_failed; /* atomic; a picture couldn't be written; whole after view_close */
@@ -34,11 +35,12 @@ typedef struct View {
 } View;
 
 /* Beyond what the commands use for options of their own. */
-enum { VIEW_SIZE = 1000, VIEW_SCALE, VIEW_SHOT };
+enum { VIEW_SIZE = 1000, VIEW_SCALE, VIEW_SHOT, VIEW_TRACE };
 
 #define VIEW_OPTIONS                                                                    \
     {"headless", no_argument, NULL, 'H'}, {"size", required_argument, NULL, VIEW_SIZE}, \
         {"scale", required_argument, NULL, VIEW_SCALE},                                 \
+        {"trace-start", no_argument, NULL, VIEW_TRACE},                                 \
     {                                                                                   \
         "screenshot-at", required_argument, NULL, VIEW_SHOT                             \
     }
@@ -46,6 +48,7 @@ enum { VIEW_SIZE = 1000, VIEW_SCALE, VIEW_SHOT };
     "  --headless         no window\n"                                                     \
     "  --size WxH         size of the window in logical pixels (1280x720)\n"               \
     "  --screenshot-at N FILE  writes what frame N shows as PNG; without a display, too\n" \
+    "  --trace-start      say where the time went from main() to the first picture\n"      \
     "  --scale N          the screen's pixels a logical pixel (as the display is)\n"
 
 /* 1: taken; 0: taken, after a sentence on stderr about its value; -1: none of the view's. */

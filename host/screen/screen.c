@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "screen/batch.h"
 #include "screen/input_sdl.h"
 #include "screen/player.h"
@@ -83,6 +84,7 @@ int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, E
     }
     batch_init(&screen->batch, screen->glyphs);
     screen->batch.split = screen->player.on_processor;
+    trace_mark("the screen is ready");
     tell_slots(screen);
     host->shoot = shoot;
     host->shoot_user = screen;
@@ -175,6 +177,7 @@ int screen_draw(Screen *screen, Error *err)
     if (changed && (window->shown || screen->shots.first)) {
         make_batch(screen);
         tell_troubles(screen);
+        trace_mark("a picture is batched");
         rc = player_play(&screen->player, &screen->batch, screen->glyphs, err);
         screen->drawn = now;
         window->stale = 1;
@@ -183,6 +186,7 @@ int screen_draw(Screen *screen, Error *err)
         shots_take(&screen->shots, &screen->player);
     if (rc || !window->stale || !window->shown)
         return rc;
+    trace_mark("it is drawn");
     rc = player_present(&screen->player, (uint32_t)window->width_px, (uint32_t)window->height_px,
                         err);
     if (!rc)

@@ -5,6 +5,7 @@
 #include <epoxy/gl.h>
 #include <stdlib.h>
 
+#include "base/trace.h"
 #include "screen/connection.h"
 
 enum { SIDE_MOST = 16384 };
@@ -76,6 +77,7 @@ int window_open(Window *window, const WindowOptions *options, Error *err)
     SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "1");
     if (SDL_InitSubSystem(SDL_INIT_VIDEO))
         return no_display(err);
+    trace_mark("SDL has a display");
     SDL_GL_SetAttribute(SDL_GL_CONTEXT_MAJOR_VERSION, 3);
     SDL_GL_SetAttribute(SDL_GL_CONTEXT_MINOR_VERSION, 3);
     SDL_GL_SetAttribute(SDL_GL_CONTEXT_PROFILE_MASK, SDL_GL_CONTEXT_PROFILE_CORE);
@@ -89,11 +91,13 @@ int window_open(Window *window, const WindowOptions *options, Error *err)
         options->title, SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED,
         width > SIDE_MOST ? SIDE_MOST : width, height > SIDE_MOST ? SIDE_MOST : height,
         SDL_WINDOW_OPENGL | SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI);
+    trace_mark("the window is made");
     int rc = window->window ? make_context(window, err) : no_display(err);
     if (rc) {
         window_close(window);
         return rc;
     }
+    trace_mark("OpenGL has a context");
     SDL_GL_SetSwapInterval(0); /* waiting here would keep swaps from their boundary */
     window->fd = connection_of(window->window);
     measure(window);
