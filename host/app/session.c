@@ -226,13 +226,13 @@ int session_open(Session *session, const char *title)
 
 /* What is left of the frame's time goes to the boundary, but for the pacer's own spin and a margin.
  */
-static void idle(const Pacer *pacer, keel_host *host)
+static void idle(const Pacer *pacer, const View *view, keel_host *host)
 {
     enum { MARGIN_NS = 300 * 1000, SLICE_NS = 50 * 1000 * 1000 };
     if (pacer->period_ns <= 0 || !pacer->deadline_ns)
         return;
     int64_t until = pacer->deadline_ns - pacer->spin_ns - MARGIN_NS;
-    while (!stopping() && !keel_host_quit_asked(host)) {
+    while (!stopping() && !keel_host_quit_asked(host) && !view_closed(view)) {
         int64_t now = clock_now_ns();
         if (now >= until)
             return;
@@ -242,7 +242,8 @@ static void idle(const Pacer *pacer, keel_host *host)
 
 int session_frame(Session *session)
 {
-    idle(&session->pacer, session->host);
+    session->pacer.lenient = view_is_still(&session->view);
+    idle(&session->pacer, &session->view, session->host);
     pacer_wait(&session->pacer, &stop);
     if (view_before(&session->view)) {
         session->closed = 1;

@@ -233,9 +233,15 @@ int view_after(View *view, Error *err)
     return rc;
 }
 
-int view_fd(const View *view)
+int view_is_still(const View *view)
 {
-    return view->screen ? screen_fd(view->screen) : -1;
+    enum { STILL_FRAMES = 30 };
+    return view->screen && screen_still(view->screen) > STILL_FRAMES;
+}
+
+int view_closed(const View *view)
+{
+    return view->screen && screen_closing(view->screen);
 }
 
 #else
@@ -281,10 +287,16 @@ int view_after(View *view, Error *err)
     return KEEL_OK;
 }
 
-int view_fd(const View *view)
+int view_is_still(const View *view)
 {
     (void)view;
-    return -1;
+    return 0;
+}
+
+int view_closed(const View *view)
+{
+    (void)view;
+    return 0;
 }
 
 #endif

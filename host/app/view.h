@@ -65,13 +65,14 @@ void view_done(View *view);
 int view_before(View *view);
 int view_after(View *view, Error *err);
 
+/* The picture hasn't changed for some time: nobody sees when exactly frames run. */
+int view_is_still(const View *view);
+int view_closed(const View *view);
 /* A line above the picture, and what the compiler says; nothing without a window. `tone` as in
  * overlay.h. [any] */
 struct DevError;
 void view_note(View *view, int tone, const char *text);
 void view_errors(View *view, const struct DevError *errors, int count, int all, const char *after);
 
-/* Readable when the window's events wait, or -1. */
-int view_fd(const View *view);
 
 #endif

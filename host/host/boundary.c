@@ -2,8 +2,11 @@
  * nothing else. */
 #include "host/boundary.h"
 
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 struct BoundaryMail {
     BoundaryMail *next;
@@ -22,6 +25,7 @@ void boundary_init(Boundary *boundary)
     boundary->first = NULL;
     boundary->last = &boundary->first;
     boundary->closed = 0;
+    boundary->wake_fd = boundary->other_fd = -1;
     atomic_store(&boundary->waiting, 0);
 }
 
@@ -40,8 +44,28 @@ void boundary_done(Boundary *boundary)
     }
     boundary->first = NULL;
     boundary->last = &boundary->first;
+    boundary_wait_also(boundary, -1);
     pthread_cond_destroy(&boundary->arrived);
     pthread_mutex_destroy(&boundary->lock);
+}
+
+void boundary_wait_also(Boundary *boundary, int fd)
+{
+    pthread_mutex_lock(&boundary->lock);
+    if (boundary->wake_fd >= 0)
+        close(boundary->wake_fd);
+    boundary->wake_fd = fd >= 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    boundary->other_fd = boundary->wake_fd >= 0 ? fd : -1;
+    pthread_mutex_unlock(&boundary->lock);
+}
+
+/* Under the lock. */
+static void tell(Boundary *boundary)
+{
+    const uint64_t one = 1;
+    pthread_cond_signal(&boundary->arrived);
+    if (boundary->wake_fd >= 0 && write(boundary->wake_fd, &one, sizeof one) < 0)
+        return; /* it is full: the frame thread has been told often enough */
 }
 
 void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
@@ -56,7 +80,7 @@ void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
         *boundary->last = mail;
         boundary->last = &mail->next;
         taken = 1;
-        pthread_cond_signal(&boundary->arrived);
+        tell(boundary);
     }
     pthread_mutex_unlock(&boundary->lock);
     /* Only now: a frame thread that saw it earlier would sleep on the lock, in the middle of its
@@ -85,8 +109,28 @@ void boundary_run(Boundary *boundary)
     }
 }
 
+static void wait_for_both(Boundary *boundary, int64_t ns)
+{
+    const struct timespec most = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    struct pollfd fds[2] = {{.fd = boundary->wake_fd, .events = POLLIN},
+                            {.fd = boundary->other_fd, .events = POLLIN}};
+    uint64_t told;
+    pthread_mutex_lock(&boundary->lock);
+    int there = boundary->first != NULL; /* told of before, and not taken yet */
+    pthread_mutex_unlock(&boundary->lock);
+    if (there)
+        return;
+    if (ppoll(fds, 2, &most, NULL) > 0 && fds[0].revents &&
+        read(boundary->wake_fd, &told, sizeof told) < 0)
+        return;
+}
+
 void boundary_wait(Boundary *boundary, int64_t ns)
 {
+    if (boundary->other_fd >= 0) {
+        wait_for_both(boundary, ns);
+        return;
+    }
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     int64_t sum = until.tv_nsec + ns;
@@ -101,6 +145,6 @@ void boundary_wait(Boundary *boundary, int64_t ns)
 void boundary_wake(Boundary *boundary)
 {
     pthread_mutex_lock(&boundary->lock);
-    pthread_cond_signal(&boundary->arrived);
+    tell(boundary);
     pthread_mutex_unlock(&boundary->lock);
 }

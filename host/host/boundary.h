@@ -20,6 +20,8 @@ typedef struct Boundary {
     BoundaryMail *first, **last;
     _Atomic int waiting;
     int closed;
+    int wake_fd;  /* an eventfd that tells of mail, -1: none */
+    int other_fd; /* ends boundary_wait when it is readable, -1: none */
 } Boundary;
 
 void boundary_init(Boundary *boundary);
@@ -27,6 +29,9 @@ void boundary_done(Boundary *boundary);  /* drops what waits */
 void boundary_close(Boundary *boundary); /* from now on nothing is taken */
 void boundary_post(Boundary *boundary, LoopFunction *function, void *user);
 void boundary_run(Boundary *boundary);
+/* From now on boundary_wait also ends when `fd` is readable; -1: no more. Where that can't be had
+ * it goes on as before. [frame] */
+void boundary_wait_also(Boundary *boundary, int fd);
 /* Waits for mail for at most `ns`. [frame] */
 void boundary_wait(Boundary *boundary, int64_t ns);
 /* Wakes boundary_wait without mail. [any] */

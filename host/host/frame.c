@@ -263,6 +263,8 @@ void keel_host_idle(keel_host *host, int64_t until_ns)
 {
     int64_t left;
     while ((left = until_ns - clock_now_ns()) > 0) {
+        if (host->listen) /* what was read already doesn't end the wait */
+            host->listen(host->shoot_user);
         boundary_wait(&host->boundary, left);
         boundary_run(&host->boundary);
     }

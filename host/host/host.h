@@ -76,6 +76,7 @@ struct keel_host {
     _Atomic uint32_t paused;
     _Atomic int quit;
     DrawScreen screen; /* [frame] what slots draw on */
+    void (*listen)(void *screen); /* [frame] a screen's: takes what waits at the boundary's other_fd */
     HostShoot *shoot;  /* [frame] a screen's, NULL where there is none */
     void *shoot_user;
     uint64_t frames;   /* [frame] */

@@ -141,11 +141,12 @@ int64_t pacer_wait(Pacer *pacer, const volatile int *interrupt)
     if (now >= pacer->deadline_ns)
         return due(pacer, now);
 
-    int64_t wake_ns = pacer->deadline_ns - pacer->spin_ns;
+    int64_t wake_ns = pacer->deadline_ns - (pacer->lenient ? 0 : pacer->spin_ns);
     if (now < wake_ns) {
         if (sleep_until(wake_ns, interrupt))
             return clock_now_ns();
-        learn(pacer, clock_now_ns() - wake_ns);
+        if (!pacer->lenient)
+            learn(pacer, clock_now_ns() - wake_ns);
     }
     while ((now = clock_now_ns()) < pacer->deadline_ns) {
         if (is_set(interrupt))

@@ -12,6 +12,7 @@
 typedef struct Pacer {
     int64_t period_ns;   /* 0: as fast as it goes */
     int64_t deadline_ns; /* of the next frame */
+    int lenient;         /* sleeps up to the deadline and wakes late rather than spins */
     int64_t spin_ns;     /* how long before the deadline to wake up */
     uint64_t frames, missed;
     int64_t error_sum_ns, error_max_ns; /* of wake-ups against their deadlines */

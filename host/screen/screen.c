@@ -26,6 +26,7 @@ struct Screen {
     const DrawList *overlay;
     uint64_t overlay_serial;
     uint64_t drawn; /* what the picture was made of */
+    uint32_t still; /* frames since it changed */
     int refused_said, text_said;
 };
 
@@ -53,6 +54,12 @@ static int hear(const SDL_Event *event, void *user)
                     window->scale); /* the event may have changed them */
     input_sdl_event(&screen->input, event);
     return 0;
+}
+
+static void listen_now(void *user)
+{
+    Screen *screen = user;
+    window_pump(&screen->window);
 }
 
 static int shoot(void *screen, const char *path, HostShotDone *done, void *user, Error *err)
@@ -87,6 +94,8 @@ int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, E
     trace_mark("the screen is ready");
     tell_slots(screen);
     host->shoot = shoot;
+    host->listen = listen_now;
+    boundary_wait_also(&host->boundary, screen->window.fd);
     host->shoot_user = screen;
     *ret_screen = screen;
     return KEEL_OK;
@@ -99,6 +108,8 @@ void screen_close(Screen *screen)
     Host *host = screen->host;
     host->screen = draw_no_screen;
     host->shoot = NULL;
+    host->listen = NULL;
+    boundary_wait_also(&host->boundary, -1);
     for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++)
         host->slots[i]->draw.screen = host->screen;
     shots_done(&screen->shots);
@@ -174,6 +185,7 @@ int screen_draw(Screen *screen, Error *err)
                   screen->player.height != (uint32_t)window->height_px;
     int changed = now != screen->drawn || resized;
     int rc = KEEL_OK;
+    screen->still = changed ? 0 : screen->still + 1;
     if (changed && (window->shown || screen->shots.first)) {
         make_batch(screen);
         tell_troubles(screen);
@@ -211,9 +223,14 @@ void screen_overlay(Screen *screen, const DrawList *list, uint64_t serial)
     screen->overlay_serial = serial;
 }
 
-int screen_fd(const Screen *screen)
+uint32_t screen_still(const Screen *screen)
 {
-    return screen->window.fd;
+    return screen->still;
+}
+
+int screen_closing(const Screen *screen)
+{
+    return screen->window.closing;
 }
 
 const Window *screen_window(const Screen *screen)

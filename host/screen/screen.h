@@ -37,8 +37,10 @@ void screen_overlay(Screen *screen, const DrawList *list, uint64_t serial);
  * own. `done` is called there, with KEEL_OK or why not; NULL is fine. */
 int screen_shot(Screen *screen, const char *path, HostShotDone *done, void *user, Error *err);
 
-/* Readable when events of the window wait; -1: none is known. */
-int screen_fd(const Screen *screen);
+/* How many frames ago the picture changed. */
+uint32_t screen_still(const Screen *screen);
+/* The user has closed the window. */
+int screen_closing(const Screen *screen);
 
 const Window *screen_window(const Screen *screen);
 
