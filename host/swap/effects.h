@@ -76,7 +76,8 @@ typedef struct Effects {
     int held;         /* a replay: tasks are neither run nor ended, until effects_settle */
 
     Timer *timers; /* EFFECTS_TIMERS, allocated at the first use */
-    uint32_t timer_top, timer_count;
+    uint32_t timer_top,
+        timer_count;       /* top: places that were ever used, since each knows its next handle */
     int64_t timer_next_ns; /* the earliest due time, INT64_MAX for none */
 
     TaskPlace *tasks; /* EFFECTS_TASKS */
@@ -120,7 +121,8 @@ void effects_undo(Effects *effects);
 /* What timers and tasks there are, between two frames. Images and assets are not part of it. */
 typedef struct EffectsPast {
     Timer *timers;
-    uint32_t timer_top, timer_count;
+    uint32_t timer_top,
+        timer_count; /* top: places that were ever used, since each knows its next handle */
     int64_t timer_next_ns;
     struct TaskPast {
         uint64_t tag;

@@ -78,8 +78,6 @@ void timers_fire(Effects *effects, int64_t now_ns, Inputs *inputs)
         if (timer->due_ns < next)
             next = timer->due_ns;
     }
-    while (effects->timer_top && effects->timers[effects->timer_top - 1].state == TIMER_FREE)
-        effects->timer_top--;
     effects->timer_next_ns = next;
 }
 

@@ -30,6 +30,11 @@ static void live(Slot *slot)
     effects_commit(effects);
     assert_int_equal(effects_timer_stop(effects, first), KEEL_OK);
     effects_commit(effects);
+    keel_handle last = effects_timer_start(effects, 5, 0, 3);
+    effects_commit(effects);
+    effects_timer_stop(effects, last);
+    effects_commit(effects);
+    effects_fire(effects, 1001, &slot->inputs);
     effects->held = 1;
     effects_task_start(effects, NULL, 3, 33, 0, NULL, 0);
     effects_task_start(effects, NULL, 4, 44, 0, NULL, 0);
