@@ -30,12 +30,31 @@ static int swapped(const char *text, char *ret_note, size_t bytes)
     return 1;
 }
 
+/* "fish: generation 4 rolled back to 3: WHY; WHAT", told after the fault itself was. */
+static int rolled_back(const char *text, char *ret_note, size_t bytes)
+{
+    static const char word[] = ": generation ", back[] = " rolled back to ";
+    const char *at = strstr(text, word);
+    const char *to = at ? strstr(at, back) : NULL;
+    const char *what = to ? strrchr(to, ';') : NULL;
+    if (!what)
+        return 0;
+    to += sizeof back - 1;
+    snprintf(ret_note, bytes, "%.*s  back to %.*s  \xc2\xb7 %s", (int)(at - text), text,
+             (int)strspn(to, "0123456789"), to, what + 1);
+    return 1;
+}
+
 int note_of(uint32_t level, const char *room, const char *text, char *ret_note, size_t bytes,
             int *ret_tone)
 {
     *ret_tone = level >= KEEL_LOG_ERROR ? BAD : level == KEEL_LOG_WARN ? WARN : GOOD;
     if (!strcmp(room, "swap") && level == KEEL_LOG_INFO)
         return swapped(text, ret_note, bytes);
+    if (!strcmp(room, "swap") && rolled_back(text, ret_note, bytes))
+        return 1;
+    if (strstr(text, ": report: ")) /* the terminal has its path */
+        return 0;
     int told = (!strcmp(room, "swap") && level >= KEEL_LOG_WARN) || !strcmp(room, "fault") ||
                (!strcmp(room, "tweak") && level >= KEEL_LOG_WARN) ||
                (!strcmp(room, "dev") && !strncmp(text, "fixed", 5)) ||

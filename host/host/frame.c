@@ -281,6 +281,8 @@ int keel_host_frame_at(keel_host *host, int64_t real_ns)
     take_strays(host);
     if (host_stands(host)) {
         host->stood = 1;
+        if (host->over) /* a panel above the slots hears what people do also now */
+            host_input_before_frame(host);
         return 0;
     }
     slots = atomic_load(&host->slot_count);

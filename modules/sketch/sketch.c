@@ -100,7 +100,7 @@ static void frame(keel *k, const struct keel_frame *f)
                       .water = view.height * 0.8f,
                       .wind = KEEL_TWEAK(k, wind, 0.f, -300, 300),
                       .spread = KEEL_TWEAK(k, spread, 70.f, 0, 300),
-                      .power = KEEL_TWEAK(k, power, 690.f, 200, 1200),
+                      .power = KEEL_TWEAK(k, power, 560.f, 200, 1200) * sqrtf(view.height / 720),
                       .x = keel_mouse(k)->x,
                       .y = keel_mouse(k)->y};
     int mirror = KEEL_TWEAK_SWITCH(k, mirror, 1);

@@ -175,6 +175,12 @@ static void lines_of_the_log_become_notes(void **unused)
     assert_int_equal(tone, OVERLAY_GOOD);
     assert_int_equal(note_of(2, "swap", "fish: refused: no", note, sizeof note, &tone), 1);
     assert_int_equal(tone, OVERLAY_WARN);
+    assert_int_equal(note_of(2, "swap",
+                             "fish: generation 4 rolled back to 3: wrote; x; all is kept", note,
+                             sizeof note, &tone),
+                     1);
+    assert_string_equal(note, "fish  back to 3  \xc2\xb7  all is kept");
+    assert_int_equal(note_of(3, "fault", "fish: report: /tmp/x", note, sizeof note, &tone), 0);
     assert_int_equal(note_of(3, "fault", "fish: crashed", note, sizeof note, &tone), 1);
     assert_int_equal(tone, OVERLAY_BAD);
     static const char *const none[] = {"", "fish: generation 1 in 14 ms, pause 3 \xc2\xb5s",
