@@ -74,6 +74,10 @@ typedef uint64_t keel_handle;
 
 /* What caches pointers to the host's tables inside a module. Never carried to another generation.
  */
+#if defined(__APPLE__)
+#define KEEL_CACHE __attribute__((section("__DATA,__keel_cache")))
+#else
 #define KEEL_CACHE __attribute__((section(".keel.cache")))
+#endif
 
 #endif

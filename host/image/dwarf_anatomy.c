@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "image/dwarf_read.h"
+#include "image/macho_fingerprint.h"
 
 static int by_address_owner(const void *a, const void *b)
 {
@@ -78,6 +79,12 @@ int anatomy_read(const void *data, size_t bytes, void *ret, size_t room, size_t 
                  Error *err)
 {
     AnatomyMaker maker = {0};
+    if (macho_is(data, bytes)) {
+        int bad = macho_fingerprint(data, bytes, &maker, err);
+        bad = bad ? bad : anatomy_pack(&maker, ret, room, ret_bytes, err);
+        anatomy_maker_done(&maker);
+        return bad;
+    }
     Reader r = {.maker = &maker};
     read_debug(data, bytes, &r);
     Owners owners = {.count = sort(&r.owners, sizeof(Owner), by_address_owner)};

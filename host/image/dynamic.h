@@ -18,4 +18,7 @@ int dynamic_inspect(const Bytes *file, Inspection *ret, uint64_t *ret_symbols);
 /* Printable copy of a string of at most `most` bytes. */
 void inspect_copy(char *to, size_t room, const uint8_t *from, size_t most);
 
+/* inspect_bytes of a Mach-O file. */
+int inspect_macho(const void *data, size_t bytes, Inspection *ret, Error *err);
+
 #endif

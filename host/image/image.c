@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "image/macho.h"
 #include "image/parts.h"
 #include "image/reading.h"
 #include "watch/settle.h"
@@ -63,11 +65,24 @@ static int map_bytes(Image *image, Error *err)
     return KEEL_OK;
 }
 
-static int describe(Image *image, Error *err)
+/* An image of macOS can be looked at. */
+static int describe_foreign(Image *image, Error *err)
+{
+    Error why;
+    if (!macho_is(image->data, image->bytes))
+        return foreign_refuse(image->data, image->bytes, err);
+    int rc = image_read_macho(image, err);
+    if (!rc && macho_refuse(image->data, image->bytes, &why))
+        snprintf(image->foreign, sizeof image->foreign, "%s", why.text);
+    return rc;
+}
+
+static int describe(Image *image, int look, Error *err)
 {
     if (image->bytes < SELFMAG || memcmp(image->data, ELFMAG, SELFMAG)) {
         if (memcmp(image->data, ELFMAG, image->bytes < SELFMAG ? image->bytes : SELFMAG))
-            return foreign_refuse(image->data, image->bytes, err);
+            return look ? describe_foreign(image, err)
+                        : foreign_refuse(image->data, image->bytes, err);
     }
     int rc = image_read_elf(image, err);
     if (!rc)
@@ -101,7 +116,8 @@ static void free_image(Counted *counted)
     free(counted);
 }
 
-int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err)
+static int make(int memfd, size_t bytes, Hash hash, const char *path, int look, Image **ret,
+                Error *err)
 {
     Counted *counted = calloc(1, sizeof *counted);
     Known *known = calloc(1, sizeof *known);
@@ -124,7 +140,7 @@ int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret
     int rc = image->path ? KEEL_OK : err_set(err, KEEL_ENOMEM, "no memory");
     rc = rc ? rc : check_sealed(memfd, bytes, err);
     rc = rc ? rc : map_bytes(image, err);
-    rc = rc ? rc : describe(image, err);
+    rc = rc ? rc : describe(image, look, err);
     if (rc) {
         free_image(counted);
         err_wrap(err, "%s", path);
@@ -132,6 +148,16 @@ int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret
     }
     *ret = image;
     return KEEL_OK;
+}
+
+int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err)
+{
+    return make(memfd, bytes, hash, path, 0, ret, err);
+}
+
+int image_look(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err)
+{
+    return make(memfd, bytes, hash, path, 1, ret, err);
 }
 
 int image_load_file(const char *path, int64_t wait_ns, Image **ret, Error *err)

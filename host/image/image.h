@@ -41,11 +41,15 @@ typedef struct Image {
     uint64_t span_first, span_last; /* [first, last) of all loads, in pages, file's own addresses */
     uint64_t relro_first, relro_last; /* PT_GNU_RELRO or 0, 0 */
     int nodelete;                     /* DF_1_NODELETE in PT_DYNAMIC */
+    char foreign[160]; /* why it can only be looked at, never loaded; "": it can be */
 } Image;
 
 /* Takes over `memfd` in every case. `path` is for messages. KEEL_EIMAGE (not an acceptable image),
  * KEEL_EABI (another ABI), KEEL_EUNSUPPORTED (another architecture): the sentence says all. */
 int image_open(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err);
+
+/* The same, but also takes images of macOS, to look at: `foreign` then says why not to load. */
+int image_look(int memfd, size_t bytes, Hash hash, const char *path, Image **ret, Error *err);
 
 /* settle_read and image_open in one, retrying KEEL_EPARTIAL and KEEL_EBUSY for at most `wait_ns`.
  */

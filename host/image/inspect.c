@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "image/dynamic.h"
+#include "image/macho.h"
 
 enum { SECTIONS_MAX = 65536 };
 
@@ -97,6 +98,8 @@ static int read_sections(Elf *elf, uint64_t symbols, Inspection *ret, Error *err
 
 int inspect_bytes(const void *data, size_t bytes, Inspection *ret, Error *err)
 {
+    if (macho_is(data, bytes))
+        return inspect_macho(data, bytes, ret, err);
     Inspection found;
     memset(&found, 0, sizeof found);
     const Bytes file = {data, bytes, err};

@@ -10,6 +10,9 @@ int foreign_refuse(const uint8_t *data, size_t bytes, Error *err);
 /* Mach-O, thin or universal: KEEL_EUNSUPPORTED with a sentence; 0 when it is something else. */
 int macho_refuse(const uint8_t *data, size_t bytes, Error *err);
 
+/* The same for an image of macOS: segments into loads and span, the notes, LC_UUID. */
+int image_read_macho(Image *image, Error *err);
+
 /* Header, segments and the dynamic section, into loads, span, relro, nodelete; then the notes. */
 int image_read_elf(Image *image, Error *err);
 
