@@ -10,16 +10,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "app/arch.h"
 #include "app/commands.h"
 #include "app/text.h"
 #include "image/anatomy_read.h"
+#include "image/macho.h"
 #include "watch/settle.h"
 
 enum { SAME = 0, DIFFERS = 1, IMPOSSIBLE = 2 };
 static const size_t ANATOMY_ROOM = (size_t)256 << 20;
 
 static const char HELP[] =
-    "usage: keel diff OLD.so NEW.so [--json]\n"
+    "usage: keel diff OLD.so NEW.so [--json] [--arch x86-64|arm64]\n"
     "\n"
     "Says what a rebuild changed, without running either image: functions (by fingerprints that "
     "do\n"
@@ -27,6 +29,7 @@ static const char HELP[] =
     "services, libraries; then in one line what that means for a swap.\n"
     "\n"
     "  --json   one JSON object instead of text\n"
+    "  --arch   which part of universal files for macOS (this machine's)\n"
     "\n"
     "Built by keel_add_module(), images carry all that is needed. Of others it compares what "
     "there\n"
@@ -50,10 +53,11 @@ static void refuse(DiffSide *side, int code, const Error *err)
 static int look(DiffSide *side, const Settled *settled, const void *data, Error *err)
 {
     Error why;
-    if (settled->bytes < SELFMAG || memcmp(data, ELFMAG, SELFMAG))
-        return err_set(err, KEEL_EIMAGE, "it is no ELF image");
+    if ((settled->bytes < SELFMAG || memcmp(data, ELFMAG, SELFMAG)) &&
+        !macho_is(data, settled->bytes))
+        return err_set(err, KEEL_EIMAGE, "it is neither an ELF nor a Mach-O image");
     int copy = fcntl(settled->memfd, F_DUPFD_CLOEXEC, 3);
-    refuse(side, image_open(copy, settled->bytes, settled->hash, side->path, &side->image, &why),
+    refuse(side, image_look(copy, settled->bytes, settled->hash, side->path, &side->image, &why),
            &why);
     int rc = inspect_apart(data, settled->bytes, &side->inspection, err);
     if (rc)
@@ -64,12 +68,16 @@ static int look(DiffSide *side, const Settled *settled, const void *data, Error 
     return rc ? rc : anatomy_check(side->apart.data, side->apart.bytes, &side->anatomy, err);
 }
 
-static int learn(DiffSide *side, Error *err)
+static int learn(DiffSide *side, const char *arch, Error *err)
 {
     Settled settled;
     int rc = settle_read(side->path, NULL, &settled, err);
     if (rc)
         return rc;
+    if ((rc = arch_pick(&settled, arch, err))) {
+        settled_done(&settled);
+        return err_wrap(err, "%s", side->path);
+    }
     void *data = mmap(NULL, settled.bytes, PROT_READ, MAP_SHARED, settled.memfd, 0);
     if (data == MAP_FAILED) {
         rc = err_set(err, KEEL_ENOMEM, "cannot map it");
@@ -93,10 +101,18 @@ static int usage_error(const char *what, const char *which)
     return IMPOSSIBLE;
 }
 
-static int compare(Diff *d, Error *err)
+static int is_foreign(const DiffSide *side)
 {
-    int rc = learn(&d->before, err);
-    rc = rc ? rc : learn(&d->after, err);
+    return side->image && *side->image->foreign;
+}
+
+static int compare(Diff *d, const char *arch, Error *err)
+{
+    int rc = learn(&d->before, arch, err);
+    rc = rc ? rc : learn(&d->after, arch, err);
+    if (!rc && is_foreign(&d->before) != is_foreign(&d->after))
+        rc = err_set(err, KEEL_EUNSUPPORTED,
+                     "one is built for macOS, the other for Linux: compare builds for one system");
     if (!rc)
         rc = compare_anatomies(&d->before.anatomy, &d->after.anatomy, &d->difference, err);
     if (!rc)
@@ -104,10 +120,10 @@ static int compare(Diff *d, Error *err)
     return rc;
 }
 
-static int answer(Diff *d, int json)
+static int answer(Diff *d, const char *arch, int json)
 {
     Error err;
-    int rc = compare(d, &err);
+    int rc = compare(d, arch, &err);
     if (rc) {
         fputs("keel diff: ", stderr);
         text_print(stderr, err.text);
@@ -124,7 +140,7 @@ static int answer(Diff *d, int json)
 
 int app_diff(int argc, char **argv)
 {
-    const char *paths[2] = {NULL, NULL};
+    const char *paths[2] = {NULL, NULL}, *arch = NULL;
     int json = 0, options = 1, count = 0;
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
@@ -134,6 +150,10 @@ int app_diff(int argc, char **argv)
         }
         if (options && !strcmp(arg, "--json"))
             json = 1;
+        else if (options && !strcmp(arg, "--arch") && i + 1 < argc && arch_known(argv[i + 1]))
+            arch = argv[++i];
+        else if (options && !strcmp(arg, "--arch"))
+            return usage_error("--arch takes x86-64 or arm64", "");
         else if (options && !strcmp(arg, "--"))
             options = 0;
         else if (options && *arg == '-' && arg[1])
@@ -150,7 +170,7 @@ int app_diff(int argc, char **argv)
         return usage_error("no memory", "");
     d->before.path = paths[0];
     d->after.path = paths[1];
-    int status = answer(d, json);
+    int status = answer(d, arch, json);
     difference_done(&d->difference);
     side_done(&d->before);
     side_done(&d->after);

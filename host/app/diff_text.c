@@ -300,7 +300,8 @@ static void print_lack(const DiffSide *side, uint32_t flags)
          "its symbols tell no source files: functions are not compared (strip took them)"},
         {ANATOMY_LTO, 0, "optimized at link time: types are not compared (build without -flto)"},
         {ANATOMY_SPLIT, 0,
-         "its debug information lies in other files: types are not compared (no -gsplit-dwarf)"},
+         "its debug information lies in other files (-gsplit-dwarf, or macOS): types are not "
+         "compared"},
         {ANATOMY_DEBUG_BROKEN, 0, "its debug information can't be read: types are not compared"},
         {ANATOMY_TYPES_CUT, 0, "it has too many types: not all are compared"},
     };

@@ -12,16 +12,18 @@
 #include <keel/base.h>
 
 #include "app/apart.h"
+#include "app/arch.h"
 #include "app/commands.h"
 #include "app/text.h"
 #include "image/image.h"
+#include "image/macho.h"
 #include "watch/settle.h"
 
 enum { ACCEPTED = 0, REFUSED = 1, IMPOSSIBLE = 2 };
 
 /* What is known; parts are missing when they could not be learnt. */
 typedef struct Report {
-    const char *path;
+    const char *path, *arch;
     int settled, inspected;
     size_t bytes;
     Hash hash;
@@ -32,13 +34,15 @@ typedef struct Report {
 } Report;
 
 static const char HELP[] =
-    "usage: keel inspect FILE [--json]\n"
+    "usage: keel inspect FILE [--json] [--arch x86-64|arm64]\n"
     "\n"
     "Says what is known of a built module without running any of it: name, version, ABI, services\n"
     "it needs, build id, hash, libraries, symbols, hazards; then `accepted`, or why it would be\n"
     "refused.\n"
     "\n"
     "  --json   one JSON object instead of text\n"
+    "  --arch   which part of a universal file for macOS (this machine's); such files can be\n"
+    "           looked at here, not run\n"
     "\n"
     "Exit status: 0 accepted, 1 refused, 2 the file could not be read or the command is wrong.\n"
     "\n"
@@ -58,14 +62,18 @@ static void look(Report *r, Settled *settled)
     r->settled = 1;
     r->bytes = settled->bytes;
     r->hash = settled->hash;
-    refuse(r, image_open(copy, settled->bytes, settled->hash, r->path, &r->image, &r->err));
+    refuse(r, image_look(copy, settled->bytes, settled->hash, r->path, &r->image, &r->err));
+    if (r->image && *r->image->foreign)
+        refuse(r, err_set(&r->err, KEEL_EUNSUPPORTED, "%s: %s", r->path, r->image->foreign));
     if (data == MAP_FAILED)
         return;
-    int is_elf = settled->bytes >= SELFMAG && !memcmp(data, ELFMAG, SELFMAG);
-    int rc = is_elf ? inspect_apart(data, settled->bytes, &r->inspection, &err) : KEEL_EIMAGE;
+    int known = (settled->bytes >= SELFMAG && !memcmp(data, ELFMAG, SELFMAG)) ||
+                macho_is(data, settled->bytes);
+    int rc = known ? inspect_apart(data, settled->bytes, &r->inspection, &err)
+                   : err_set(&err, KEEL_EIMAGE, "it is no image");
     munmap(data, settled->bytes);
     r->inspected = !rc;
-    if (!rc)
+    if (!rc && !r->code)
         rc = inspect_refuse(&r->inspection, &err);
     if (rc && !r->code) {
         r->err = err;
@@ -79,6 +87,12 @@ static int learn(Report *r)
 {
     Settled settled;
     int rc = settle_read(r->path, NULL, &settled, &r->err);
+    if (!rc && (rc = arch_pick(&settled, r->arch, &r->err))) {
+        settled_done(&settled);
+        err_wrap(&r->err, "%s", r->path);
+        refuse(r, rc);
+        return IMPOSSIBLE;
+    }
     if (!rc) {
         look(r, &settled);
         settled_done(&settled);
@@ -302,6 +316,10 @@ int app_inspect(int argc, char **argv)
         }
         if (options && !strcmp(arg, "--json"))
             json = 1;
+        else if (options && !strcmp(arg, "--arch") && i + 1 < argc && arch_known(argv[i + 1]))
+            r.arch = argv[++i];
+        else if (options && !strcmp(arg, "--arch"))
+            return usage_error("--arch takes x86-64 or arm64", "");
         else if (options && !strcmp(arg, "--"))
             options = 0;
         else if (options && *arg == '-' && arg[1])

@@ -8,7 +8,7 @@
 #include "image/arm64.h"
 #include "image/x86.h"
 
-enum { PAGE_USERS_MOST = 512, SAVED_REGISTERS_FIRST = 19 };
+enum { PAGE_USERS_MOST = 512, SAVED_REGISTERS_FIRST = 19, LINE_LOOK = 16 };
 
 static const uint8_t *code_of(const MachoName *f)
 {
@@ -47,6 +47,54 @@ static int is_padding(const uint8_t *code, const X86Insn *insn)
            (at + 1 < insn->bytes && code[at] == 0x0f && code[at + 1] == 0x1f);
 }
 
+static uint64_t target_of(const MachoName *f, const uint8_t *code, uint64_t at, const X86Insn *insn)
+{
+    int32_t distance = 0;
+    if (insn->relative_at)
+        memcpy(&distance, code + at + insn->relative_at, sizeof distance);
+    return f->address + at + insn->bytes + (uint64_t)(int64_t)distance;
+}
+
+/* The instruction at `at` puts a number where assert() expects the line: is the next call one? */
+static int is_line_x86(const MachoName *f, const uint8_t *code, uint64_t at, uint64_t end,
+                       const MachoWalk *walk)
+{
+    X86Insn insn;
+    for (int i = 0; i < LINE_LOOK && at < end; i++) {
+        if (x86_decode(code + at, (size_t)(end - at), &insn))
+            return 0;
+        if (insn.is_call)
+            return insn.relative_at && insn.is_branch &&
+                   walk->is_assert(walk->user, target_of(f, code, at, &insn));
+        if (insn.leaves || (i && insn.line_at))
+            return 0;
+        at += insn.bytes;
+    }
+    return 0;
+}
+
+/* `lea place(%rip), %base` and soon `movslq (%base,…,4)`: clang's tables of distances. */
+static MachoUse use_x86(const uint8_t *code, uint64_t at, uint64_t end, const X86Insn *first)
+{
+    const uint8_t *c = code + at;
+    if (!first->is_address || first->bytes != 7 || (c[0] & 0xf8) != 0x48 || c[1] != 0x8d)
+        return first->is_address || first->is_branch ? MACHO_ADDRESS : MACHO_READ;
+    int base = (c[2] >> 3 & 7) | (c[0] & 4) << 1;
+    X86Insn insn = *first;
+    for (int i = 0; i < LINE_LOOK; i++) {
+        at += insn.bytes;
+        if (at >= end || x86_decode(code + at, (size_t)(end - at), &insn) || insn.is_call)
+            break;
+        c = code + at;
+        if (insn.bytes >= 4 && (c[0] & 0xf8) == 0x48 && c[1] == 0x63 && (c[2] & 0xc7) == 0x04 &&
+            c[3] >> 6 == 2 && ((c[3] & 7) | (c[0] & 1) << 3) == base)
+            return MACHO_TABLE;
+        if (insn.leaves && (c[0] & 0xf0) != 0x70 && c[0] != 0x0f)
+            break; /* a conditional jump goes on here as well */
+    }
+    return MACHO_ADDRESS;
+}
+
 /* One run of instructions; `walk` NULL only looks for the last solid one. */
 static uint64_t run_x86(const MachoName *f, const uint8_t *code, uint64_t at, uint64_t end,
                         const MachoWalk *walk)
@@ -58,16 +106,15 @@ static uint64_t run_x86(const MachoName *f, const uint8_t *code, uint64_t at, ui
             at = solid = end;
             break;
         }
-        int64_t distance = 0;
-        if (insn.relative_at) {
-            int32_t value;
-            memcpy(&value, code + at + insn.relative_at, sizeof value);
-            distance = value;
+        uint64_t target = target_of(f, code, at, &insn);
+        if (walk && insn.line_at && is_line_x86(f, code, at, end, walk)) {
+            walk->bytes(walk->user, code + said, (size_t)(at + insn.line_at - said));
+            walk->line(walk->user, code + at + insn.line_at, 4);
+            said = at + insn.line_at + 4;
         }
-        uint64_t target = f->address + at + insn.bytes + (uint64_t)distance;
         if (walk && insn.relative_at && target - f->address >= f->bytes) {
             walk->bytes(walk->user, code + said, (size_t)(at + insn.relative_at - said));
-            walk->place(walk->user, target, insn.is_address || insn.is_branch, insn.load_bytes);
+            walk->place(walk->user, target, use_x86(code, at, end, &insn));
             said = at + insn.relative_at + 4;
         }
         if (!is_padding(code + at, &insn))
@@ -126,7 +173,22 @@ static int page_before(const MachoName *f, const uint8_t *code, uint64_t first, 
 static void tell(const MachoWalk *walk, const Arm64Insn *insn, uint64_t target)
 {
     walk->bytes(walk->user, &insn->kept, sizeof insn->kept);
-    walk->place(walk->user, target, insn->is_address, 0);
+    walk->place(walk->user, target, insn->is_address ? MACHO_ADDRESS : MACHO_READ);
+}
+
+static int is_line_arm64(const MachoName *f, const uint8_t *code, uint64_t at, uint64_t end,
+                         const MachoWalk *walk)
+{
+    Arm64Insn insn;
+    for (int i = 1; i < LINE_LOOK && at + 4 * (uint64_t)i + 4 <= end; i++) {
+        uint64_t here = at + 4 * (uint64_t)i;
+        arm64_decode(word_at(code, here), f->address + here, &insn);
+        if (insn.clobbers)
+            return insn.has_target && walk->is_assert(walk->user, insn.target);
+        if (insn.to == 2)
+            return 0;
+    }
+    return 0;
 }
 
 static uint64_t run_arm64(const MachoName *f, const uint8_t *code, uint64_t first, uint64_t end,
@@ -142,7 +204,9 @@ static uint64_t run_arm64(const MachoName *f, const uint8_t *code, uint64_t firs
             solid = at + 4;
         if (!walk)
             continue;
-        if (insn.has_target && insn.target - f->address >= f->bytes)
+        if (insn.line && is_line_arm64(f, code, at, end, walk))
+            walk->line(walk->user, &word, sizeof word);
+        else if (insn.has_target && insn.target - f->address >= f->bytes)
             tell(walk, &insn, insn.target);
         else if (insn.is_page && page_user(f, code, at, end, 0))
             walk->bytes(walk->user, &insn.kept, sizeof insn.kept);

@@ -5,11 +5,19 @@
 
 #include "image/macho_symbols.h"
 
+typedef enum MachoUse {
+    MACHO_READ,    /* a few bytes are read or written there */
+    MACHO_ADDRESS, /* its address is taken, or it is jumped to */
+    MACHO_TABLE    /* of 32-bit distances from itself */
+} MachoUse;
+
 typedef struct MachoWalk {
     void *user;
     void (*bytes)(void *user, const void *data, size_t bytes);
-    /* `is_address`: the place's address is taken; `read`: at most so many bytes are read there. */
-    void (*place)(void *user, uint64_t target, int is_address, unsigned read);
+    void (*place)(void *user, uint64_t target, MachoUse use);
+    /* A number that is only the line of the source which an assert tells. */
+    void (*line)(void *user, const void *data, size_t bytes);
+    int (*is_assert)(void *user, uint64_t target); /* calls there tell lines */
 } MachoWalk;
 
 /* The function's bytes without the padding behind it. */

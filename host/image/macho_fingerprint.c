@@ -19,6 +19,7 @@ typedef struct Job {
     Buf taken; /* uint64_t: nameless places whose address is taken; each begins something */
     Buf text;  /* what is being hashed */
     uint64_t budget;
+    int but_lines, has_lines;
     int depth, failed; /* KEEL_E…: then all results are void */
 } Job;
 
@@ -80,7 +81,7 @@ static void put_place(Job *j, uint64_t address);
 static void put_data(Job *j, const MachoSection *in, uint64_t address, uint64_t end)
 {
     const MachoFixup *f = macho_fixup_from(&j->fixups, address),
-                     *last = j->fixups.list + j->fixups.count;
+                     *last = f ? j->fixups.list + j->fixups.count : NULL;
     uint64_t at = address;
     while (!j->failed && at < end) {
         while (f && f < last && f->address < at)
@@ -167,6 +168,17 @@ static void put_place(Job *j, uint64_t address)
     }
 }
 
+/* Tables of distances from themselves, which clang makes of tables of pointers to constants. */
+static void put_distances(Job *j, const MachoSection *in, uint64_t address, uint64_t end)
+{
+    const uint8_t *data = in->data + (address - in->address);
+    for (uint64_t at = 0; at + 4 <= end - address && !j->failed; at += 4) {
+        int32_t distance;
+        memcpy(&distance, data + at, sizeof distance);
+        put_place(j, address + (uint64_t)(int64_t)distance);
+    }
+}
+
 /* ---- functions ---- */
 
 static void hash_bytes_of(void *user, const void *data, size_t bytes)
@@ -174,10 +186,37 @@ static void hash_bytes_of(void *user, const void *data, size_t bytes)
     put(user, data, bytes);
 }
 
-static void hash_place_of(void *user, uint64_t target, int is_address, unsigned read)
+static void hash_place_of(void *user, uint64_t target, MachoUse use)
 {
-    (void)is_address, (void)read;
-    put_place(user, target);
+    Job *j = user;
+    const MachoSection *in = macho_section(&j->m, target);
+    const MachoName *name = macho_name_at(&j->names, target);
+    if (use == MACHO_TABLE && in && in->data && !macho_is_code(in) &&
+        !(name && name->address == target)) {
+        put_tagged(j, 'T', NULL, 0);
+        put_distances(j, in, target, nameless_end(j, in, target));
+    } else {
+        put_place(j, target);
+    }
+}
+
+static void hash_line_of(void *user, const void *data, size_t bytes)
+{
+    Job *j = user;
+    j->has_lines = 1;
+    if (!j->but_lines)
+        put(j, data, bytes);
+}
+
+/* assert() of macOS: ___assert_rtn(function, file, line, text). */
+static int is_assert(void *user, uint64_t target)
+{
+    const Job *j = user;
+    const MachoSection *in = macho_section(&j->m, target);
+    if (!in || (in->flags & MACHO_TYPE) != MACHO_STUBS || !in->reserved2)
+        return 0;
+    int64_t symbol = macho_indirect(&j->m, in->reserved1 + (target - in->address) / in->reserved2);
+    return symbol >= 0 && !strcmp(macho_symbol(&j->m, (uint32_t)symbol).name, "___assert_rtn");
 }
 
 static void no_bytes(void *user, const void *data, size_t bytes)
@@ -186,13 +225,12 @@ static void no_bytes(void *user, const void *data, size_t bytes)
 }
 
 /* Collects the beginnings of what has no name, or lies behind something with a name. */
-static void take_place(void *user, uint64_t target, int is_address, unsigned read)
+static void take_place(void *user, uint64_t target, MachoUse use)
 {
     Job *j = user;
-    (void)read;
     const MachoSection *in = macho_section(&j->m, target);
     const MachoName *name = macho_name_at(&j->names, target);
-    if (!in || (name && (name->is_code || name->address == target || !is_address)))
+    if (!in || (name && (name->is_code || name->address == target || use == MACHO_READ)))
         return;
     if (buf_add(&j->taken, &target, sizeof target))
         j->failed = KEEL_ENOMEM;
@@ -206,13 +244,13 @@ static int by_number(const void *a, const void *b)
 
 static void collect(Job *j)
 {
-    const MachoWalk walk = {j, no_bytes, take_place};
+    const MachoWalk walk = {j, no_bytes, take_place, no_bytes, is_assert};
     for (size_t i = 0; i < j->names.count && !j->failed; i++)
         if (j->names.list[i].is_code)
             macho_walk(&j->m, &j->names.list[i], &walk);
     for (size_t i = 0; i < j->fixups.count && !j->failed; i++)
         if (!j->fixups.list[i].symbol)
-            take_place(j, j->fixups.list[i].target, 1, 0);
+            take_place(j, j->fixups.list[i].target, MACHO_ADDRESS);
     if (j->taken.bytes)
         qsort(j->taken.data, j->taken.bytes / sizeof(uint64_t), sizeof(uint64_t), by_number);
 }
@@ -224,8 +262,9 @@ static uint32_t text(Job *j, const char *from, size_t bytes)
 
 static void add_function(Job *j, const MachoName *n)
 {
-    const MachoWalk walk = {j, hash_bytes_of, hash_place_of};
+    const MachoWalk walk = {j, hash_bytes_of, hash_place_of, hash_line_of, is_assert};
     j->text.bytes = 0;
+    j->has_lines = j->but_lines = 0;
     macho_walk(&j->m, n, &walk);
     AnatomyFunction f = {.id = n->id,
                          .hash = hash_bytes(j->text.data, j->text.bytes),
@@ -234,8 +273,21 @@ static void add_function(Job *j, const MachoName *n)
                          .unit = text(j, n->unit, strlen(n->unit)),
                          .parts = 1};
     f.hash_but_lines = f.hash;
+    if (j->has_lines) {
+        j->text.bytes = 0;
+        j->but_lines = 1;
+        macho_walk(&j->m, n, &walk);
+        f.hash_but_lines = hash_bytes(j->text.data, j->text.bytes);
+    }
     if (buf_add(&j->maker->functions, &f, sizeof f))
         j->failed = KEEL_ENOMEM;
+}
+
+/* clang's name for such a table. */
+static int is_distances(const MachoName *n)
+{
+    return n->in->data && n->bytes % 4 == 0 && n->name_bytes >= 9 &&
+           !memcmp(n->name, "reltable.", 9);
 }
 
 static void add_object(Job *j, const MachoName *n)
@@ -258,7 +310,10 @@ static void add_object(Job *j, const MachoName *n)
                                    : OBJECT_DATA};
     if (in->data) {
         j->text.bytes = 0;
-        put_data(j, in, n->address, end);
+        if (is_distances(n))
+            put_distances(j, in, n->address, end);
+        else
+            put_data(j, in, n->address, end);
         o.hash = hash_bytes(j->text.data, j->text.bytes);
     }
     if (buf_add(&j->maker->objects, &o, sizeof o))
@@ -304,7 +359,7 @@ static void add_section(Job *j, const MachoSection *in)
 static void run(Job *j)
 {
     /* Types and lines are in other files: the objects', or a .dSYM. */
-    j->maker->flags |= ANATOMY_DEBUG | ANATOMY_SPLIT | ANATOMY_UNITS;
+    j->maker->flags |= ANATOMY_DEBUG | ANATOMY_SPLIT | (j->names.has_map ? ANATOMY_UNITS : 0);
     if (j->names.complete) {
         j->maker->flags |= ANATOMY_SYMBOLS | ANATOMY_RELOCS;
         collect(j);

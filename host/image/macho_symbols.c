@@ -195,8 +195,10 @@ int macho_names(const Macho *m, MachoNames *ret, Error *err)
     if (rc)
         err_set(err, rc, "no memory to read its symbols");
     rc = rc ? rc : read_starts(m, &starts, err);
+    int has_map = map.bytes > 0;
     buf_done(&map);
-    MachoNames names = {.list = (MachoName *)list.data,
+    MachoNames names = {.has_map = has_map,
+                        .list = (MachoName *)list.data,
                         .count = list.bytes / sizeof *names.list,
                         .starts = (uint64_t *)starts.data,
                         .start_count = starts.bytes / sizeof *names.starts};

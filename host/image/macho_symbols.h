@@ -22,6 +22,7 @@ typedef struct MachoNames {
     uint64_t *starts; /* LC_FUNCTION_STARTS */
     size_t start_count;
     int complete; /* every function has a name */
+    int has_map;  /* the debug map tells files */
 } MachoNames;
 
 /* KEEL_EIMAGE with a sentence; KEEL_ENOMEM. */
