@@ -43,6 +43,7 @@ static const char help[] =
     "        --slot SLOT         of this slot only\n"
     "        --write-back        store the values in the sources, as the new defaults\n"
     "  screenshot FILE           what the window shows, as PNG\n"
+    "  snapshot FILE [SLOT]      the slot's whole state, for keel state and keel replay --from\n"
     "  log [-n N] [--follow]     the newest N lines (20), and those to come\n"
     "  quit                      end the host\n"
     "\n"
@@ -338,6 +339,7 @@ static const struct {
                 {"rewind", ctl_rewind},
                 {"tweak", ctl_tweak},
                 {"screenshot", ctl_screenshot},
+                {"snapshot", ctl_snapshot},
                 {"log", ask_log},
                 {"quit", ask_quit}};
 

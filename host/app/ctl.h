@@ -28,6 +28,7 @@ void ctl_print_json(const json_t *value);
 int ctl_screenshot(Ctl *ctl, int count, char **args);
 int ctl_frame_step(Ctl *ctl, int count, char **args);
 int ctl_rewind(Ctl *ctl, int count, char **args);
+int ctl_snapshot(Ctl *ctl, int count, char **args); /* ctl_state.c */
 int ctl_tweak(Ctl *ctl, int count, char **args);
 
 #endif

@@ -20,7 +20,9 @@ static const char help[] =
     "  --assets DIR       folder of the modules' pictures, sounds and texts (NAME.assets or\n"
     "                     assets beside each)\n"
     "  --journal FILE     write down what the module is given, for keel replay (several\n"
-    "                     modules: FILE.NAME each)\n" TRUST_HELP SESSION_HELP "\n"
+    "                     modules: FILE.NAME each)\n"
+    "  --state DIR        keep the modules' states in this folder and go on from there\n"
+    "  --state-every S    seconds between two snapshots of it (10)\n" TRUST_HELP SESSION_HELP "\n"
     "example: keel run build/release/modules/ball.so --fps 60\n"
     "         then rebuild it, or, from another terminal: keel ctl status\n"
     "\n"
@@ -50,6 +52,8 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
                                             {"no-watch", no_argument, NULL, 'w'},
                                             {"assets", required_argument, NULL, 'A'},
                                             {"journal", required_argument, NULL, 'J'},
+                                            {"state", required_argument, NULL, 'D'},
+                                            {"state-every", required_argument, NULL, 'E'},
                                             {"output", required_argument, NULL, 'o'},
                                             {NULL, 0, NULL, 0}};
     int records = !strcmp(session->command, "record");
@@ -68,7 +72,19 @@ static int parse(int argc, char **argv, Session *session, struct keel_slot_optio
             trust_option(trust, option, optarg);
         else if (option == (records ? 'o' : 'J'))
             slots->journal = optarg;
-        else if (!session_option(session, option, argv))
+        else if (option == 'D' && !records)
+            slots->state_folder = optarg;
+        else if (option == 'E' && !records) {
+            char *end;
+            double seconds = strtod(optarg, &end);
+            if (end == optarg || *end || !(seconds >= 0.01 && seconds <= 1e6)) {
+                fprintf(stderr,
+                        "keel run: --state-every takes seconds from 0.01 to 1000000; not \"%s\"\n",
+                        optarg);
+                return 3;
+            }
+            slots->state_every_ns = (int64_t)(seconds * 1e9);
+        } else if (!session_option(session, option, argv))
             return 3;
     }
     if (optind == argc) {

@@ -58,13 +58,13 @@ static json_t *slot_json(int number, const struct keel_slot_status *s)
 static json_t *host_json(const Host *host, uint64_t frames, const HostPast *past)
 {
     double uptime = (double)(clock_now_ns() - host->opened_ns) / 1e9;
-    return json_pack("{s:i, s:s, s:s, s:f, s:I, s:f, s:b, s:s?, s:{s:f, s:I, s:o}}", "pid", (int)getpid(), "version",
-                     KEEL_VERSION, "abi", "1.0", "uptime_s", uptime, "frames", (json_int_t)frames,
-                     "fps", uptime > 0 ? (double)frames / uptime : 0.0, "paused",
-                     (int)atomic_load(&host->paused), "trust",
-                     host->trust ? trust_keys_text(host->trust) : NULL, "rewind", "seconds",
-                     (double)past->reach_ns / 1e9, "bytes", (json_int_t)past->bytes, "why",
-                     message_text(past->why));
+    return json_pack(
+        "{s:i, s:s, s:s, s:f, s:I, s:f, s:b, s:s?, s:{s:f, s:I, s:o}}", "pid", (int)getpid(),
+        "version", KEEL_VERSION, "abi", "1.0", "uptime_s", uptime, "frames", (json_int_t)frames,
+        "fps", uptime > 0 ? (double)frames / uptime : 0.0, "paused",
+        (int)atomic_load(&host->paused), "trust", host->trust ? trust_keys_text(host->trust) : NULL,
+        "rewind", "seconds", (double)past->reach_ns / 1e9, "bytes", (json_int_t)past->bytes, "why",
+        message_text(past->why));
 }
 
 static void status_reply(void *user)
@@ -73,9 +73,9 @@ static void status_reply(void *user)
     json_t *slots = json_array();
     for (int i = 0; i < answer->count; i++)
         json_array_append_new(slots, slot_json(i, &answer->slots[i]));
-    request_reply(answer->request,
-                  json_pack("{s:o, s:o, s:o}", "host", host_json(answer->host, answer->frames, &answer->past),
-                            "slots", slots, "limits", limits_json()));
+    request_reply(answer->request, json_pack("{s:o, s:o, s:o}", "host",
+                                             host_json(answer->host, answer->frames, &answer->past),
+                                             "slots", slots, "limits", limits_json()));
     free(answer);
 }
 
@@ -355,6 +355,9 @@ static const Command commands[] = {
     {"rewind", "back in time, and play it again: {seconds or frames, replay}", control_rewind},
     {"tweak", "what can be set, or set one: {slot, set, value}", control_tweak},
     {"screenshot", "write the next picture as PNG: {file}, an absolute path", control_screenshot},
+    {"snapshot", "write a slot's state to a file: {slot, file}, an absolute path",
+     control_snapshot},
+    {"state-set", "exchange bytes of a state: {slot, address, was, is}, hexadecimal", control_set},
     {"log", "the last records: {count, after}", run_log},
     {"quit", "end the host", run_quit},
     {NULL, NULL, NULL}};

@@ -14,5 +14,7 @@ void control_step(Request *request, void *host);
 void control_tweak(Request *request, void *host);
 void control_screenshot(Request *request, void *host);
 void control_rewind(Request *request, void *host);
+void control_snapshot(Request *request, void *host);
+void control_set(Request *request, void *host);
 
 #endif

@@ -1,25 +1,38 @@
-/* A slot's journal tended: a timer on the engine thread has the pool make room and sync, and says
- * when a journal ends. Owns the journal and the recorder. */
+/* A slot's journal tended, its state written and brought back. Owns the journal, the recorder and
+ * the names of the files. */
 #include "host/keeper.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "host/snapshots.h"
+#include "swap/brought.h"
 
 enum { TEND_MS = 20 };
 
 struct Keeper {
     Host *host;
     Slot *slot;
-    Journal *journal;
+    Journal *journal; /* NULL: none */
     Recorder recorder;
+    char snapshot[KEEPER_PATH]; /* "": none is kept */
+    int64_t every_ns;
 
     /* [engine] */
     uv_timer_t *timer;
     uv_work_t work;
     int busy, told;
+    int writing; /* a snapshot */
+    int64_t written_ns;
+    int failed; /* the last snapshot could not be written, and that was said */
 };
+
+/* ---- while it runs ---- */
 
 static void tend(uv_work_t *work)
 {
@@ -40,18 +53,40 @@ static void tended(uv_work_t *work, int status)
     }
 }
 
+static void wrote(const Error *err, const SnapshotInfo *info, void *user)
+{
+    Keeper *keeper = user;
+    keeper->writing = 0;
+    keeper->written_ns = clock_now_ns();
+    if (err->code == KEEL_EBUSY)
+        return; /* a swap, or nothing runs: the next time */
+    if (err->code && !keeper->failed)
+        log_warn("state", "%s: %s; what is in %s is as before", keeper->slot->name, err->text,
+                 keeper->snapshot);
+    if (!err->code)
+        log_debug("state", "%s: frame %llu is in %s", keeper->slot->name,
+                  (unsigned long long)info->frames, keeper->snapshot);
+    keeper->failed = err->code != 0;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     Keeper *keeper = timer->data;
-    if (keeper->busy)
-        return;
-    keeper->work.data = keeper;
-    keeper->busy = uv_queue_work(timer->loop, &keeper->work, tend, tended) == 0;
+    int64_t now = clock_now_ns();
+    if (keeper->journal && !keeper->busy) {
+        keeper->work.data = keeper;
+        keeper->busy = uv_queue_work(timer->loop, &keeper->work, tend, tended) == 0;
+    }
+    if (*keeper->snapshot && !keeper->writing && now - keeper->written_ns >= keeper->every_ns) {
+        keeper->writing = 1;
+        host_snapshot(keeper->host, keeper->slot, keeper->snapshot, wrote, keeper);
+    }
 }
 
 static void begin(void *user)
 {
     Keeper *keeper = user;
+    keeper->written_ns = clock_now_ns();
     keeper->timer = malloc(sizeof *keeper->timer);
     if (!keeper->timer)
         return; /* the frame thread makes room itself then, and nothing is synced before the end */
@@ -59,6 +94,8 @@ static void begin(void *user)
     keeper->timer->data = keeper;
     uv_timer_start(keeper->timer, on_timer, TEND_MS, TEND_MS);
 }
+
+/* ---- the end ---- */
 
 static void closed(uv_handle_t *handle)
 {
@@ -77,29 +114,31 @@ static void end(void *user)
     if (keeper->timer)
         uv_close((uv_handle_t *)keeper->timer, closed);
     keeper->timer = NULL;
-    ending->busy = keeper->busy;
+    ending->busy = keeper->busy || keeper->writing;
 }
 
-int keeper_new(Host *host, Slot *slot, const char *path, Keeper **ret, Error *err)
+/* Nothing runs any more, so the snapshot is the whole of it: the memory isn't needed. */
+static void keep_for_good(Keeper *keeper)
 {
-    Keeper *keeper = calloc(1, sizeof *keeper);
-    if (!keeper)
-        return err_set(err, KEEL_ENOMEM, "no memory for a journal");
-    keeper->host = host;
-    keeper->slot = slot;
-    int rc = journal_create(path, NULL, &keeper->journal, err);
-    if (rc == KEEL_OK)
-        rc = recorder_begin(&keeper->recorder, slot, keeper->journal, 0, err);
-    if (rc == KEEL_OK && loop_call(host->loop, begin, keeper))
-        rc = err_set(err, KEEL_ECANCELED, "the host is closing");
-    if (rc) {
-        recorder_end(&keeper->recorder, slot);
-        journal_close(keeper->journal);
-        free(keeper);
-        return rc;
+    Error err = {0};
+    Slot *slot = keeper->slot;
+    if (!*keeper->snapshot)
+        return;
+    if (!slot->running) {
+        /* Nothing came of it: the file has what there is, unless the memory alone had it. */
+        if (slot->brought ? slot->brought->from[0] == '/' : !state_resumed(slot->state))
+            state_forget(slot->state);
+        return;
     }
-    *ret = keeper;
-    return KEEL_OK;
+    if (host_snapshot_now(slot, keeper->snapshot, &err)) {
+        log_error("state", "%s: %s; %s", slot->name, err.text,
+                  slot->kept ? "it stays in memory until this machine is restarted"
+                             : "what happened since the last snapshot is lost");
+        return;
+    }
+    log_info("state", "%s: frame %llu is in %s", slot->name, (unsigned long long)slot->frames,
+             keeper->snapshot);
+    state_forget(slot->state);
 }
 
 void keeper_free(Keeper *keeper)
@@ -107,9 +146,140 @@ void keeper_free(Keeper *keeper)
     if (!keeper)
         return;
     Ending ending = {.keeper = keeper};
-    while (loop_call(keeper->host->loop, end, &ending) == KEEL_OK && ending.busy)
+    while (loop_call(keeper->host->loop, end, &ending) == KEEL_OK && ending.busy) {
+        boundary_run(&keeper->host->boundary); /* a snapshot may wait for its pin */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    recorder_end(&keeper->recorder, keeper->slot);
-    journal_close(keeper->journal);
+    }
+    boundary_run(&keeper->host->boundary);
+    keep_for_good(keeper);
+    if (keeper->journal) {
+        recorder_end(&keeper->recorder, keeper->slot);
+        journal_close(keeper->journal);
+    }
     free(keeper);
+}
+
+/* ---- the beginning ---- */
+
+/* From memory that outlived its process. 0: brought; KEEL_ENOTFOUND: there is nothing to bring. */
+static int from_memory(Slot *slot, Error *err)
+{
+    uint64_t note_bytes = 0, statics_bytes = 0;
+    const void *note = state_noted(slot->state, &note_bytes);
+    const void *statics = state_kept_statics(slot->state, &statics_bytes);
+    if (!state_resumed(slot->state) || !note)
+        return KEEL_ENOTFOUND;
+    int rc = state_check(slot->state, err);
+    return rc ? rc
+              : brought_new(note, note_bytes, statics, statics ? statics_bytes : 0, "memory",
+                            &slot->brought, err);
+}
+
+/* Spans one after another, each filled up to whole pages. */
+static int join_spans(const Snapshot *s, Buf *out)
+{
+    static const uint8_t zeros[4096];
+    for (int i = 0; i < s->span_count; i++) {
+        size_t over = (size_t)(s->spans[i].bytes % sizeof zeros);
+        if (buf_add(out, s->spans[i].data, (size_t)s->spans[i].bytes) ||
+            buf_add(out, zeros, over ? sizeof zeros - over : 0))
+            return KEEL_ENOMEM;
+    }
+    return KEEL_OK;
+}
+
+static int from_file(Slot *slot, const char *path, SnapshotReader *reader, Error *err)
+{
+    const Snapshot *s = snapshot_parts(reader);
+    Buf statics = {0};
+    int rc = snapshot_load(reader, slot->state, err);
+    if (rc == KEEL_OK)
+        rc = state_commit(slot->state, err);
+    if (rc == KEEL_OK && join_spans(s, &statics))
+        rc = err_set(err, KEEL_ENOMEM, "no memory to bring a slot back");
+    if (rc == KEEL_OK)
+        rc = brought_new(s->note, s->note_bytes, statics.data, statics.bytes, path, &slot->brought,
+                         err);
+    buf_done(&statics);
+    return rc;
+}
+
+static void tell(const Slot *slot, const char *from)
+{
+    StateStatus status;
+    state_status(slot->state, &status);
+    log_info("state", "%s: goes on after frame %llu, from %s (%llu objects)", slot->name,
+             (unsigned long long)slot->brought->keepsake.head.frames, from,
+             (unsigned long long)status.live_objects);
+}
+
+/* The newer of memory and file; what is refused stays as it is. */
+static int bring_back(Slot *slot, const char *path, Error *err)
+{
+    SnapshotReader *reader = NULL;
+    Error file = {0};
+    int there = snapshot_open(path, &reader, &file) == KEEL_OK;
+    int rc = from_memory(slot, err);
+    if (rc == KEEL_OK && there &&
+        snapshot_parts(reader)->info.wall_ns > slot->brought->keepsake.head.wall_ns) {
+        brought_free(slot->brought); /* the file was changed since: keel state set */
+        slot->brought = NULL;
+        rc = KEEL_ENOTFOUND;
+    }
+    if (rc == KEEL_OK) {
+        tell(slot, "memory that outlived its host");
+    } else if (there) {
+        if (rc != KEEL_ENOTFOUND)
+            log_warn("state", "%s: what was left in memory isn't used: %s", slot->name, err->text);
+        rc = from_file(slot, path, reader, err);
+        if (rc == KEEL_OK)
+            tell(slot, path);
+        else
+            err_wrap(err, "%s", path);
+    } else if (file.code != KEEL_ENOTFOUND) {
+        *err = file;
+        rc = file.code;
+    } else {
+        rc = KEEL_OK; /* nothing was kept: a fresh start */
+    }
+    snapshot_close(reader);
+    return rc;
+}
+
+static int begin_journal(Keeper *keeper, const char *path, Error *err)
+{
+    int rc = journal_create(path, NULL, &keeper->journal, err);
+    if (rc == KEEL_OK)
+        rc = recorder_begin(&keeper->recorder, keeper->slot, keeper->journal, 0, err);
+    return rc;
+}
+
+int keeper_new(Host *host, Slot *slot, const char *journal, const char *snapshot, int64_t every_ns,
+               Keeper **ret, Error *err)
+{
+    int rc = KEEL_OK;
+    Keeper *keeper = calloc(1, sizeof *keeper);
+    if (!keeper)
+        return err_set(err, KEEL_ENOMEM, "no memory to keep a slot");
+    keeper->host = host;
+    keeper->slot = slot;
+    keeper->every_ns = every_ns;
+    if (snapshot) {
+        snprintf(keeper->snapshot, sizeof keeper->snapshot, "%s", snapshot);
+        rc = bring_back(slot, snapshot, err);
+    }
+    if (rc == KEEL_OK && journal)
+        rc = begin_journal(keeper, journal, err);
+    if (rc == KEEL_OK && loop_call(host->loop, begin, keeper))
+        rc = err_set(err, KEEL_ECANCELED, "the host is closing");
+    if (rc) {
+        if (keeper->journal) {
+            recorder_end(&keeper->recorder, slot);
+            journal_close(keeper->journal);
+        }
+        free(keeper);
+        return rc;
+    }
+    *ret = keeper;
+    return KEEL_OK;
 }

@@ -15,6 +15,7 @@
 #include "swap/past.h"
 
 enum { ADD_LOOK_NS = 2 * 1000 * 1000 };
+#define STATE_EVERY_NS (INT64_C(10) * 1000 * 1000 * 1000)
 
 /* "ball" of "/some/where/ball.so". */
 static void name_of(const char *path, char ret_name[64])
@@ -27,16 +28,59 @@ static void name_of(const char *path, char ret_name[64])
 }
 
 /* The same file in two slots: ball, ball-2, ball-3 … */
-static void name_slot(Host *host, Slot *slot, const char *wanted, const char *path)
+static void pick_name(Host *host, const char *wanted, const char *path, char ret_name[64])
 {
     char name[64];
     if (wanted && *wanted)
         snprintf(name, sizeof name, "%s", wanted);
     else
         name_of(path, name);
-    snprintf(slot->name, sizeof slot->name, "%s", name);
-    for (int n = 2; host_find_slot(host, slot->name); n++)
-        snprintf(slot->name, sizeof slot->name, "%.50s-%d", name, n);
+    snprintf(ret_name, 64, "%s", name);
+    for (int n = 2; host_find_slot(host, ret_name); n++)
+        snprintf(ret_name, 64, "%.50s-%d", name, n);
+}
+
+/* Where the slot's state lies, and what is kept of it: files and memory that outlive the host. */
+typedef struct Place {
+    StateOptions state;
+    int64_t every_ns;
+    char folder[KEEPER_PATH], snapshot[KEEPER_PATH];
+} Place;
+
+static int open_place(const Host *host, const struct keel_slot_options *options, const char *name,
+                      Place *place, State **ret, Error *err)
+{
+    place->snapshot[0] = 0;
+    place->every_ns = options->state_every_ns > 0 ? options->state_every_ns : STATE_EVERY_NS;
+    place->state =
+        (StateOptions){.max_bytes = options->state_bytes, .tier = (StateTier)host->options.tier};
+    if (!options->state_folder)
+        return state_open(&place->state, ret, err);
+    if (strchr(name, '/') || name[0] == '.')
+        return err_set(err, KEEL_EINVAL, "a slot whose state is kept can't be called \"%s\"", name);
+    int rc = keeper_look(options->state_folder, name, &place->state, place->folder, place->snapshot,
+                         err);
+    if (rc == KEEL_OK)
+        rc = state_open(&place->state, ret, err);
+    if (rc == KEEL_OK || rc == KEEL_EBUSY || !place->state.folder)
+        return rc;
+    log_warn("state", "%s: %s: if this host is killed, what came after the last snapshot is lost",
+             name, err->text);
+    place->state.folder = NULL;
+    return state_open(&place->state, ret, err);
+}
+
+static int keep(Host *host, Slot *slot, const struct keel_slot_options *options, const Place *place,
+                Error *err)
+{
+    if (!options->journal && !options->state_folder)
+        return KEEL_OK;
+    slot->kept = place->state.folder != NULL;
+    const char *why = state_kept_why(slot->state);
+    if (*why)
+        log_warn("state", "%s: what was left in memory can't be used: %s", slot->name, why);
+    return keeper_new(host, slot, options->journal, *place->snapshot ? place->snapshot : NULL,
+                      place->every_ns, &host->keepers[slot->number], err);
 }
 
 static int make_slot(Host *host, const char *path, const struct keel_slot_options *options,
@@ -45,10 +89,11 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
     int number = atomic_load(&host->slot_count);
     if (number == HOST_SLOTS)
         return err_set(err, KEEL_ELIMIT, "a host has at most %d slots", HOST_SLOTS);
-    StateOptions state_options = {.max_bytes = options->state_bytes,
-                                  .tier = (StateTier)host->options.tier};
+    char name[64];
+    Place place;
     State *state;
-    int rc = state_open(&state_options, &state, err);
+    pick_name(host, options->name, path, name);
+    int rc = open_place(host, options, name, &place, &state, err);
     if (rc)
         return rc;
     uint64_t seed;
@@ -70,10 +115,11 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
     slot->path = realpath(path, NULL);
     if (!slot->path)
         slot->path = strdup(path);
-    name_slot(host, slot, options->name, path);
+    memcpy(slot->name, name, sizeof slot->name);
     services_give(slot);
-    if (options->journal &&
-        (rc = keeper_new(host, slot, options->journal, &host->keepers[number], err)) != KEEL_OK) {
+    if ((rc = keep(host, slot, options, &place, err)) != KEEL_OK) {
+        if (!state_resumed(state))
+            state_forget(state);
         slot_done(slot);
         state_close(state);
         free(slot);

@@ -59,6 +59,8 @@ static void off(State *state, const char *why)
 {
     state->tier = STATE_TIER_OFF;
     snprintf(state->tier_reason, sizeof state->tier_reason, "%s", why);
+    if (state->kept)
+        state->store.head->magic = 0; /* nobody brings it back: it is a boundary of long ago */
     track_close(state);
 }
 
@@ -209,6 +211,7 @@ int state_commit(State *state, Error *err)
     if (code != 0)
         return code;
     store->head->stage_count = statics_stage(state);
+    store->head->note_next = state->note_fresh ? !store->head->note_which : store->head->note_which;
     kill_point();
     atomic_store_explicit(&store->head->phase, STORE_COPYING, memory_order_release);
     kill_point();
@@ -220,6 +223,9 @@ int state_commit(State *state, Error *err)
     dirty += store->head->stage_count;
     kill_point();
     store->head->sequence++;
+    store->head->note_which = store->head->note_next;
+    store->head->statics_noted |= (uint32_t)state->note_fresh;
+    state->note_fresh = 0;
     atomic_store_explicit(&store->head->phase, STORE_IDLE, memory_order_release);
     kill_point();
     if (state->leaves)

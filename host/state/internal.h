@@ -122,7 +122,12 @@ typedef struct StoreHead {
     uint32_t list_count, stage_count;
     uint64_t sequence; /* boundaries so far */
     uint32_t static_pages;
-    uint32_t reserved;
+    uint32_t statics_noted; /* the statics are those of the image that the note names */
+    /* What the host has to say of the boundary, twice: the one that counts is `note_which`; the
+     * other is written before the phase word and counts after it. */
+    uint64_t note_offset;
+    uint64_t note_bytes[2], note_check[2];
+    uint32_t note_which, note_next;
 } StoreHead;
 
 typedef struct PageMeta {
@@ -230,6 +235,12 @@ struct State {
 
     struct Leaves *leaves; /* NULL: no hashes are kept */
 
+    int kept_lock;  /* of the folder that holds arena and store; -1: they are memfds */
+    char *kept;     /* that folder */
+    char kept_why[160];
+    int resumed;    /* it held a state when it was opened */
+    int note_fresh; /* for the next commit */
+
     uint64_t commits, dirty_pages_last, commit_ns_last;
 };
 
@@ -284,12 +295,28 @@ int type_find(State *state, const char *spelling, const char *file, uint64_t byt
               uint32_t *ret_id);
 const TypeRecord *type_record(const State *state, uint32_t id);
 
-/* store.c */
-int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, Error *err);
+/* kept.c: arena and store in files of a memory file system, which outlive the process. */
+enum { NOTE_ROOM = 1 << 20 };
+typedef struct KeptFiles {
+    int lock, arena, store, pool; /* -1: none */
+    int there;                    /* they hold a boundary of `bytes` at `base` */
+    uint64_t base, bytes;
+    char why[160]; /* why not, where one might expect it */
+} KeptFiles;
+int kept_open(const char *folder, KeptFiles *ret, Error *err);
+/* Sized anew and empty, but for what is `there`. */
+int kept_size(int fd, uint64_t bytes, int there, Error *err);
+void kept_close(KeptFiles *files);
+void kept_remove(const char *folder);
+
+/* store.c; `fd`: -1, or a file to use (taken over); `there`: with what it holds */
+int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, int fd, int there,
+               Error *err);
 void store_close(Store *store);
 int store_open_pool(Store *store, Error *err);
-/* Opens the pool ahead of the first pin and touches what the first swap needs of it: fresh pages at a
- * boundary would cost more than the swap. */
+int store_use_pool(Store *store, int fd, Error *err); /* a file for it, taken over */
+/* Opens the pool ahead of the first pin and touches what the first swap needs of it: fresh pages at
+ * a boundary would cost more than the swap. */
 void store_warm_pool(Store *store, uint32_t data_first);
 uint64_t store_table_offset(const Store *store, int pin);
 int store_remember(Store *store, uint32_t id, uint32_t slot, uint32_t from);
@@ -331,7 +358,8 @@ uint32_t track_blind(const State *state, uint32_t first, uint32_t count);
 void track_note(State *state, uint32_t id, int changed);
 void track_forget(State *state, uint64_t first, uint64_t last);
 
-/* leaves.c; but for leaves_close only while hashes are kept. `page`: what the checkpoint has now. */
+/* leaves.c; but for leaves_close only while hashes are kept. `page`: what the checkpoint has now.
+ */
 void leaves_put(State *state, uint32_t id, const uint8_t *page);
 void leaves_clear(State *state, uint32_t first, uint32_t last); /* the checkpoint has zeros there */
 void leaves_top(State *state, uint32_t top);

@@ -43,7 +43,8 @@ static int check_head(const Mapped *store, const Mapped *arena, StoreHead *ret, 
         !fits(store, ret->base_offset, (uint64_t)ret->page_count * PAGE_BYTES) ||
         !fits(store, ret->list_offset, (uint64_t)ret->list_room * sizeof(PageRange)) ||
         ret->list_count > ret->list_room || ret->stage_room != STATIC_PAGES_MAX ||
-        ret->stage_count > ret->stage_room ||
+        ret->stage_count > ret->stage_room || ret->note_which > 1 || ret->note_next > 1 ||
+        !fits(store, ret->note_offset, 2 * (uint64_t)NOTE_ROOM) ||
         !fits(store, ret->stage_offset,
               STATIC_PAGES_MAX * sizeof(uint32_t) + (uint64_t)STATIC_PAGES_MAX * PAGE_BYTES))
         return err_set(err, KEEL_EDATA, "the checkpoint's head is damaged");
@@ -122,8 +123,10 @@ int recover_store(int arena_fd, int store_fd, int pool_fd, Error *err)
         code = finish_copy(&head, &store, &arena, err);
     if (code == 0) {
         StoreHead *live = (StoreHead *)store.at;
-        if (head.phase == STORE_COPYING)
+        if (head.phase == STORE_COPYING) {
             live->sequence++;
+            live->note_which = head.note_next;
+        }
         live->list_count = live->stage_count = 0;
         atomic_store(&live->phase, STORE_IDLE);
         /* The arena may hold half a frame: what is in use goes back to the boundary. */

@@ -117,6 +117,14 @@ int space_take(uint64_t bytes, uint64_t wanted, uint64_t *ret_base, Error *err)
     return code;
 }
 
+int state_base_free(uint64_t base)
+{
+    pthread_mutex_lock(&space_lock);
+    int free = !space_used[(base - STATE_BASE) / STATE_GRAIN_BYTES];
+    pthread_mutex_unlock(&space_lock);
+    return free;
+}
+
 /* Back to a reservation without access. */
 void space_give(uint64_t base, uint64_t bytes)
 {

@@ -45,39 +45,59 @@ static int open_tier(State *state, StateTier tier, Error *err)
     return 0;
 }
 
-int state_open(const StateOptions *options, State **ret, Error *err)
+/* Arena, store and pool: memfds, or the files of a folder with what they hold. */
+static int open_memory(State *state, KeptFiles *kept, Error *err)
 {
-    static const StateOptions none;
-    const StateOptions *o = options ? options : &none;
-    uint64_t bytes = o->max_bytes ? o->max_bytes : STATE_GRAIN_BYTES, base = 0;
-    if (bytes > STATE_SPACE_BYTES || (unsigned)o->tier > STATE_TIER_OFF)
-        return err_set(err, KEEL_EINVAL, "state_open: no such size or tier");
-    bytes = (bytes + STATE_GRAIN_BYTES - 1) / STATE_GRAIN_BYTES * STATE_GRAIN_BYTES;
-    if (o->base && (o->base < STATE_BASE || (o->base - STATE_BASE) % STATE_GRAIN_BYTES != 0 ||
-                    o->base - STATE_BASE > STATE_SPACE_BYTES - bytes))
-        return err_set(err, KEEL_EINVAL, "no state can be at 0x%llx", (unsigned long long)o->base);
-    int code = space_take(bytes, o->base, &base, err);
-    if (code != 0)
+    uint64_t base = (uintptr_t)state->base, bytes = state->max_bytes;
+    if (kept->lock < 0) {
+        int code = space_memfd("keel-state", bytes, &state->arena_fd, err);
+        if (code == 0)
+            code = space_map_arena(base, bytes, state->arena_fd, err);
+        return code ? code : store_open(&state->store, base, bytes, -1, 0, err);
+    }
+    int store = kept->store, pool = kept->pool;
+    state->arena_fd = kept->arena;
+    state->kept_lock = kept->lock;
+    kept->lock = kept->arena = kept->store = kept->pool = -1;
+    int code = kept_size(state->arena_fd, bytes, kept->there, err);
+    if (code == 0)
+        code = space_map_arena(base, bytes, state->arena_fd, err);
+    if (code) {
+        close(store);
+        close(pool);
         return code;
+    }
+    code = store_open(&state->store, base, bytes, store, kept->there, err);
+    if (code) {
+        close(pool);
+        return code;
+    }
+    return store_use_pool(&state->store, pool, err);
+}
+
+static int open_at(const StateOptions *o, KeptFiles *kept, uint64_t base, uint64_t bytes,
+                   State **ret, Error *err)
+{
     State *state = calloc(1, sizeof *state);
     if (!state) {
         space_give(base, bytes);
         return err_set(err, KEEL_ENOMEM, "no memory for a state");
     }
-    state->arena_fd = state->store.fd = state->store.pool_fd = -1;
+    state->arena_fd = state->store.fd = state->store.pool_fd = state->kept_lock = -1;
     state->track.uffd = state->track.pagemap = -1;
     state_layout(state, base, bytes);
     state->copy_limit = o->copy_limit_bytes ? o->copy_limit_bytes : UINT64_C(8) << 20;
-    code = space_memfd("keel-state", bytes, &state->arena_fd, err);
-    if (code == 0)
-        code = space_map_arena(base, bytes, state->arena_fd, err);
-    if (code == 0)
-        code = store_open(&state->store, base, bytes, err);
+    state->resumed = kept->there;
+    memcpy(state->kept_why, kept->why, sizeof state->kept_why);
+    int code = open_memory(state, kept, err);
+    if (code == 0 && o->folder && !(state->kept = strdup(o->folder)))
+        code = err_set(err, KEEL_ENOMEM, "no memory for a state");
     if (code == 0)
         code = open_tier(state, o->tier, err);
     if (code == 0) {
-        pages_init(state);
-        state->live_high = 1;
+        if (!state->resumed)
+            pages_init(state);
+        state->live_high = arena_head(state)->high;
         shim_init(state);
         code = state_commit(state, err);
     }
@@ -90,6 +110,36 @@ int state_open(const StateOptions *options, State **ret, Error *err)
     state->commits = 0;
     *ret = state;
     return 0;
+}
+
+int state_open(const StateOptions *options, State **ret, Error *err)
+{
+    static const StateOptions none;
+    const StateOptions *o = options ? options : &none;
+    uint64_t bytes = o->max_bytes ? o->max_bytes : STATE_GRAIN_BYTES, base = o->base;
+    if (bytes > STATE_SPACE_BYTES || (unsigned)o->tier > STATE_TIER_OFF)
+        return err_set(err, KEEL_EINVAL, "state_open: no such size or tier");
+    bytes = (bytes + STATE_GRAIN_BYTES - 1) / STATE_GRAIN_BYTES * STATE_GRAIN_BYTES;
+    KeptFiles kept = {.lock = -1, .arena = -1, .store = -1, .pool = -1};
+    int code = o->folder ? kept_open(o->folder, &kept, err) : 0;
+    if (code)
+        return code;
+    if (kept.there && kept.bytes == bytes) {
+        base = kept.base; /* what is there can be nowhere else */
+    } else if (kept.there) {
+        kept.there = 0;
+        snprintf(kept.why, sizeof kept.why, "it was made for %llu MiB",
+                 (unsigned long long)(kept.bytes >> 20));
+    }
+    if (base && (base < STATE_BASE || (base - STATE_BASE) % STATE_GRAIN_BYTES != 0 ||
+                 base - STATE_BASE > STATE_SPACE_BYTES - bytes))
+        code = err_set(err, KEEL_EINVAL, "no state can be at 0x%llx", (unsigned long long)base);
+    if (code == 0)
+        code = space_take(bytes, base, &base, err);
+    if (code == 0)
+        code = open_at(o, &kept, base, bytes, ret, err);
+    kept_close(&kept);
+    return code;
 }
 
 void state_close(State *state)
@@ -105,6 +155,9 @@ void state_close(State *state)
     space_give((uintptr_t)state->base, state->max_bytes);
     if (state->arena_fd >= 0)
         close(state->arena_fd);
+    if (state->kept_lock >= 0)
+        close(state->kept_lock);
+    free(state->kept);
     free(state);
 }
 

@@ -36,12 +36,43 @@ typedef struct StateOptions {
     uint64_t copy_limit_bytes; /* 0: 8 MiB; above it the copy tier goes over to OFF, and says so */
     StateTier tier;
     uint64_t base; /* the address it must have, as a State told it; 0: any */
+    /* NULL: the memory dies with the process. Else a folder of a memory file system (tmpfs), made
+     * if need be, private to this user: arena and checkpoint lie there and outlive the process; a
+     * State that is opened there again has the last boundary of the one before, whatever ended it,
+     * at the same address, whatever `base` says.
+     * KEEL_EBUSY: another process uses it. */
+    const char *folder;
 } StateOptions;
 
 /* Reserves the arena space; called by the first state_open, or early by a program that maps much. [any] */
 int state_space_init(Error *err);
+/* 1: no State of this process has the grain at `base`. [any] */
+int state_base_free(uint64_t base);
 
 int state_open(const StateOptions *options, State **ret, Error *err);
+
+/* 1: it was opened with what its folder held. [any] */
+int state_resumed(const State *state);
+/* Why not, where its folder held something; "" else. */
+const char *state_kept_why(const State *state);
+/* Given before a commit, kept with the boundary that it makes, together or not at all; at most 1
+ * MiB. [frame] */
+int state_note(State *state, const void *data, uint64_t bytes);
+/* What the last boundary has; NULL: nothing. Valid until the next commit. */
+const void *state_noted(const State *state, uint64_t *ret_bytes);
+/* The statics of the last boundary before, as state_set_statics got them then, page by page: span
+ * after span, each from a page on. NULL: none, or not those of the image that the note was about.
+ * Valid until state_set_statics. */
+const void *state_kept_statics(const State *state, uint64_t *ret_bytes);
+/* Words in the arena that lie in [first, last) become as much larger as `to` is than `first`.
+ * Returns how many. Counts with the next commit. [frame] */
+uint64_t state_rebase(State *state, uint64_t first, uint64_t last, uint64_t to);
+/* Between two frames: `bytes` bytes at `address`, when they still are `was`, become `is`, and count.
+ * KEEL_ECHANGED: they are others by now; KEEL_EINVAL: no object is there. [frame] */
+int state_exchange(State *state, uint64_t address, const void *was, const void *is, uint64_t bytes,
+                   Error *err);
+/* state_close leaves nothing in the folder. */
+void state_forget(State *state);
 void state_close(State *state);
 
 /* ---- objects ([frame]) ---- */

@@ -135,6 +135,8 @@ int state_set_statics(State *state, const StateSpan *spans, int count, Error *er
     head->list_count = 0;
     head->stage_count = stage(state, 1);
     head->static_pages = (uint32_t)pages;
+    head->statics_noted = 0;
+    head->note_next = head->note_which;
     atomic_store_explicit(&head->phase, STORE_COPYING, memory_order_release);
     statics_put_staged(state);
     atomic_store_explicit(&head->phase, STORE_IDLE, memory_order_release);

@@ -26,17 +26,20 @@ static void *map_lazy(uint64_t bytes)
     return got == MAP_FAILED ? NULL : got;
 }
 
-int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, Error *err)
+int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, int fd, int there,
+               Error *err)
 {
-    *store = (Store){.fd = -1, .pool_fd = -1};
+    *store = (Store){.fd = fd, .pool_fd = -1};
     store->arena_pages = (uint32_t)(arena_bytes / PAGE_BYTES);
     store->page_count = store->arena_pages + STATIC_PAGES_MAX;
     uint32_t list_room = store->arena_pages / 2 + 16;
     uint64_t list = PAGE_BYTES, stage = list + page_up((uint64_t)list_room * sizeof(PageRange));
-    uint64_t base = stage + page_up(STATIC_PAGES_MAX * sizeof(uint32_t)) +
+    uint64_t note = stage + page_up(STATIC_PAGES_MAX * sizeof(uint32_t)) +
                     (uint64_t)STATIC_PAGES_MAX * PAGE_BYTES;
+    uint64_t base = note + 2 * (uint64_t)NOTE_ROOM;
     store->map_bytes = base + (uint64_t)store->page_count * PAGE_BYTES;
-    int code = space_memfd("keel-checkpoint", store->map_bytes, &store->fd, err);
+    int code = fd < 0 ? space_memfd("keel-checkpoint", store->map_bytes, &store->fd, err)
+                      : kept_size(fd, store->map_bytes, there, err);
     if (code != 0)
         return code;
     void *map = mmap(NULL, store->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
@@ -49,6 +52,14 @@ int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, Error *e
     store->stage_ids = (uint32_t *)(store->map + stage);
     store->stage_pages = store->map + stage + page_up(STATIC_PAGES_MAX * sizeof(uint32_t));
     store->base = store->map + base;
+    if (there) {
+        const StoreHead *head = store->head;
+        return head->arena_base == arena_base && head->list_offset == list &&
+                       head->stage_offset == stage && head->note_offset == note &&
+                       head->base_offset == base
+                   ? 0
+                   : err_set(err, KEEL_EDATA, "the checkpoint is of another Keel");
+    }
     *store->head = (StoreHead){.arena_base = arena_base,
                                .arena_bytes = arena_bytes,
                                .list_offset = list,
@@ -56,6 +67,7 @@ int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, Error *e
                                .base_offset = base,
                                .page_count = store->page_count,
                                .list_room = list_room,
+                               .note_offset = note,
                                .stage_room = STATIC_PAGES_MAX};
     store->head->magic = STORE_MAGIC;
     return 0;
@@ -91,17 +103,22 @@ uint64_t store_table_offset(const Store *store, int pin)
 /* Made at the first pin; sparse, so it costs what is in use. */
 int store_open_pool(Store *store, Error *err)
 {
-    if (store->slot_of)
-        return 0;
+    return store->slot_of ? 0 : store_use_pool(store, -1, err);
+}
+
+int store_use_pool(Store *store, int fd, Error *err)
+{
     uint64_t slots = store_table_offset(store, STATE_PINS);
     store->slot_limit = store->page_count <= UINT32_MAX / (STATE_PINS + 1)
                             ? store->page_count * (STATE_PINS + 1)
                             : UINT32_MAX - 1;
     uint64_t bytes = slots + (uint64_t)store->slot_limit * PAGE_BYTES;
-    int fd = -1;
-    int code = space_memfd("keel-pins", bytes, &fd, err);
-    if (code != 0)
+    int code = fd < 0 ? space_memfd("keel-pins", bytes, &fd, err) : kept_size(fd, bytes, 0, err);
+    if (code != 0) {
+        if (fd >= 0)
+            close(fd);
         return code;
+    }
     void *pool = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     PageMeta *meta = map_lazy((uint64_t)store->page_count * sizeof *meta);
     uint8_t *busy = map_lazy(store->page_count);

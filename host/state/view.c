@@ -60,7 +60,8 @@ static int inside(int fd, uint64_t offset, uint64_t bytes, Error *err)
     int seals = fcntl(fd, F_GET_SEALS);
     if (fstat(fd, &st) != 0 || seals < 0)
         return err_errno(err, KEEL_EDATA, errno, "a descriptor of the view is no memfd");
-    if (!(seals & F_SEAL_SHRINK))
+    /* Files of a kept state can't be sealed; nobody but this user reaches them. */
+    if (!(seals & F_SEAL_SHRINK) && (st.st_uid != geteuid() || (st.st_mode & 077) != 0))
         return err_set(err, KEEL_EDATA, "a memfd of the view could shrink under its reader");
     uint64_t size = (uint64_t)st.st_size;
     if (offset % PAGE_BYTES != 0 || offset > size || bytes > size - offset)
@@ -150,7 +151,7 @@ int state_adopt(const StateView *view, State **ret, Error *err)
         space_give(base, plain.arena_bytes);
         return err_set(err, KEEL_ENOMEM, "no memory for a state");
     }
-    state->arena_fd = state->store.fd = state->store.pool_fd = -1;
+    state->arena_fd = state->store.fd = state->store.pool_fd = state->kept_lock = -1;
     state->track.uffd = state->track.pagemap = -1;
     state_layout(state, base, plain.arena_bytes);
     state->adopted = 1;

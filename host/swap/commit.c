@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "swap/feed.h"
+#include "swap/brought.h"
 #include "swap/recorder.h"
 #include "swap/past.h"
 #include "swap/swap.h"
@@ -87,6 +88,8 @@ static int install(Attempt *attempt, Error *err)
     static const JournalHow hows[] = {
         [TRIAL_START] = JOURNAL_START, [TRIAL_KEEP] = JOURNAL_KEEP, [TRIAL_HOOKS] = JOURNAL_HOOKS};
     slot->running = attempt->fresh;
+    if (slot->brought && attempt->how == TRIAL_KEEP)
+        brought_install(slot->brought, slot);
     recorder_entered(slot, hows[attempt->how]);
     if (use_statics(slot, err))
         return err_wrap(err, "%s", slot->name);

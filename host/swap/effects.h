@@ -132,9 +132,11 @@ typedef struct EffectsPast {
     uint32_t task_top;
 } EffectsPast;
 
+/* Of Timer.state: it will fire. */
+int effects_timer_runs(uint32_t state);
 int effects_keep(const Effects *effects, EffectsPast *ret); /* KEEL_ENOMEM */
 void effects_past_done(EffectsPast *past);
-/* All as it was then. Work that ran is forgotten; the tasks of then wait, held, for what a record
+/* All as it was then, also in a slot that never had any. Work that ran is forgotten; the tasks of then wait, held, for what a record
  * says or for effects_release. Between two frames. */
 void effects_go_back(Effects *effects, const EffectsPast *past);
 

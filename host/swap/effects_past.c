@@ -54,9 +54,22 @@ static Task *stand_in(Effects *effects, const struct TaskPast *was, uint32_t ind
     return task;
 }
 
+/* Without memory for the tables there is nothing of then in them. */
+static void make_tables(Effects *effects)
+{
+    if (!effects->timers)
+        effects->timers = calloc(EFFECTS_TIMERS, sizeof *effects->timers);
+    if (!effects->tasks)
+        effects->tasks = calloc(EFFECTS_TASKS, sizeof *effects->tasks);
+}
+
 void effects_go_back(Effects *effects, const EffectsPast *past)
 {
     effects_undo(effects);
+    if (past->timer_top || past->task_top)
+        make_tables(effects);
+    if ((past->timer_top && !effects->timers) || (past->task_top && !effects->tasks))
+        return;
     for (uint32_t i = 0; i < effects->task_top; i++)
         task_forget(effects, i);
     for (uint32_t i = 0; i < past->task_top; i++) {

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "image/inspect.h"
+#include "swap/brought.h"
 #include "swap/group.h"
 #include "swap/shadow.h"
 #include "watch/settle.h"
@@ -181,13 +182,42 @@ static void pinned(void *user)
     }
     if (ended(attempt))
         return;
-    if (tries(group->swapper)) {
+    if (tries(group->swapper) && !attempt->proven) {
         group_go(group, SWAP_TRIAL, attempt->note);
         step(group);
     } else {
         attempt->tried = (TrialResult){.verdict = TRIAL_PASS};
         known(attempt);
     }
+}
+
+static void pin_state(Attempt *attempt)
+{
+    Error err = {0};
+    if (tries(attempt->group->swapper) &&
+        (state_pin(attempt->slot->state, &attempt->pin, &err) ||
+         state_pin_view(attempt->pin, &attempt->view, &err)))
+        snprintf(attempt->note, sizeof attempt->note, "%s", err.text);
+}
+
+/* The slot's state is from a process before this one. */
+static void go_on(Attempt *attempt, Error *err)
+{
+    Slot *slot = attempt->slot;
+    const Brought *brought = slot->brought;
+    if (strcmp(brought->keepsake.head.module, attempt->image->name) != 0) {
+        err_set(err, KEEL_EREFUSED,
+                "%s: the state that was kept is one of the module \"%s\", %s holds \"%s\": run "
+                "that, or start anew with another folder",
+                slot->name, brought->keepsake.head.module, attempt->image->path,
+                attempt->image->name);
+        return;
+    }
+    attempt->how = TRIAL_KEEP;
+    attempt->expected = 0;
+    attempt->proven = brought_same_image(brought, attempt->image);
+    if (!attempt->proven)
+        pin_state(attempt);
 }
 
 static void pin_on_frame(void *user)
@@ -209,6 +239,8 @@ static void pin_on_frame(void *user)
             "%s: %s holds the module \"%s\", this slot runs \"%s\": their states have nothing in "
             "common; give it a slot of its own",
             slot->name, attempt->image->path, attempt->image->name, slot->running->image->name);
+    } else if (!slot->running && slot->brought) {
+        go_on(attempt, err);
     } else if (!slot->running) {
         attempt->how = TRIAL_START;
         attempt->expected = 0;
@@ -216,10 +248,7 @@ static void pin_on_frame(void *user)
         attempt->how = TRIAL_KEEP;
         attempt->expected = slot->running->number;
         attempt->from = image_ref(slot->running->image);
-        Error pin_err = {0};
-        if (tries(group->swapper) && (state_pin(slot->state, &attempt->pin, &pin_err) ||
-                                      state_pin_view(attempt->pin, &attempt->view, &pin_err)))
-            snprintf(attempt->note, sizeof attempt->note, "%s", pin_err.text);
+        pin_state(attempt);
         attempt->inputs.bytes = 0;
         inputs_encode(&slot->inputs, &attempt->inputs);
     }
@@ -325,7 +354,8 @@ static void judge(Attempt *attempt)
     snprintf(attempt->note, sizeof attempt->note, "%s",
              result->verdict == TRIAL_PASS ? "" : result->text);
     int strict = group->swapper->trial_mode == SWAP_TRIAL_STRICT;
-    if (result->verdict == TRIAL_FAIL && result->types_changed && attempt->how == TRIAL_KEEP) {
+    if (result->verdict == TRIAL_FAIL && result->types_changed && attempt->how == TRIAL_KEEP &&
+        attempt->expected) {
         group_go(group, SWAP_SAVE, result->text);
         step(group);
         return;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "swap/past.h"
 #include "swap/feed.h"
+#include "swap/brought.h"
 #include "swap/recorder.h"
 
 /* A save, restore or start walks the whole state, and the frame thread waits: ten frames' time, and
@@ -74,6 +75,8 @@ void slot_done(Slot *slot)
     pthread_mutex_destroy(&slot->last_lock);
     image_unref(slot->history);
     free(slot->asset_folder);
+    brought_free(slot->brought);
+    buf_done(&slot->keepsake);
     free(slot->path);
 }
 
@@ -350,6 +353,12 @@ int slot_frame_commit(Slot *slot, Error *err)
     slot->last_time_ns = slot->frame.time_ns;
     slot->frames++;
     slot->redeliver = 0;
+    if (slot->kept && keepsake_encode(slot, &slot->keepsake) == KEEL_OK)
+        state_note(slot->state, slot->keepsake.data, slot->keepsake.bytes);
+    if (slot->brought) {
+        brought_free(slot->brought);
+        slot->brought = NULL;
+    }
     int code = state_commit(slot->state, err);
     if (slot->recorder)
         recorder_frame(slot->recorder, slot);

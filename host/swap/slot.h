@@ -48,6 +48,7 @@ typedef struct SlotEntered {
 
 struct Recorder;
 struct Feed;
+struct Brought;
 
 /* How long frames take: 64 buckets of a quarter of a doubling each; for deadlines. */
 enum { DURATION_BUCKETS = 128 };
@@ -85,6 +86,9 @@ struct keel_slot {
     Hash equal;        /* the newest build, not swapped, since its code is the same as … */
     uint64_t equal_to; /* … that of this generation */
     struct Recorder *recorder; /* NULL: no journal is written */
+    struct Brought *brought;   /* where it goes on, until its first frame is committed; or NULL */
+    int kept;                  /* its state outlives the process: each commit says what else it is */
+    Buf keepsake;              /* room for that */
     struct Past *past;         /* NULL: it can't go back in time; the host's */
     Image *history;            /* the one before the running one, for a rollback after probation */
     struct Feed *feed;         /* NULL: nobody does the same beside it */

@@ -130,6 +130,7 @@ struct Attempt {
     Buf inputs, saved;
     uint32_t saved_version;
     TrialState how;
+    int proven;        /* these bytes ran on this state in the process before: no trial */
     uint64_t expected; /* number of the generation that ran when the state was pinned; 0: none */
     Generation *fresh; /* until it runs for good or is retired */
     uint64_t number;   /* of fresh */

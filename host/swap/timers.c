@@ -49,6 +49,11 @@ int effects_timer_stop(Effects *effects, keel_handle handle)
     return KEEL_OK;
 }
 
+int effects_timer_runs(uint32_t state)
+{
+    return state == TIMER_RUNNING;
+}
+
 void timers_fire(Effects *effects, int64_t now_ns, Inputs *inputs)
 {
     int64_t next = INT64_MAX;

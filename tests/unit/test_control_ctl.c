@@ -1,6 +1,7 @@
 /* app/ctl: what it sends, what it prints, how it ends. Against a server with prepared answers. */
 #include "app/ctl.c"
 #include "app/ctl_live.c"
+#include "app/ctl_state.c"
 #include "app/source_number.c"
 #include "app/status_view.c"
 #include "app/text.c"

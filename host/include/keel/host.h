@@ -81,6 +81,11 @@ struct keel_slot_options {
     uint64_t state_bytes; /* most that the state may take; 0: 2 GiB */
     const char *journal;  /* file to record what the slot is given into (keel replay); NULL: none */
     const char *assets; /* folder of keel.asset/1; NULL: NAME.assets or assets beside the module */
+    /* Folder that keeps the slot's state, by its name, from one run to the next: written every
+     * `state_every_ns` (0: 10 s) and at the end; where /dev/shm has room, also what a host that was
+     * killed had after its last frame. NULL: the state ends with the host. */
+    const char *state_folder;
+    int64_t state_every_ns;
 };
 
 /* Opens a host. `options` NULL: the defaults. [any] */

@@ -1,0 +1,128 @@
+/* The commands that look at a slot's state and set it. Engine thread; what needs the slot is done
+ * at its boundary. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/commands.h"
+#include "control/message.h"
+#include "host/snapshots.h"
+#include "swap/past.h"
+#include "swap/recorder.h"
+
+enum { SET_MOST = 4096 }; /* bytes in one request */
+
+/* ---- snapshot ---- */
+
+static void snapshot_over(const Error *err, const SnapshotInfo *info, void *user)
+{
+    Request *request = user;
+    if (err->code)
+        request_fail(request, err->code, "%s", err->text);
+    else
+        request_reply(request,
+                      json_pack("{s:o, s:I, s:I}", "slot", message_text(info->slot), "frames",
+                                (json_int_t)info->frames, "bytes", (json_int_t)info->used_bytes));
+}
+
+void control_snapshot(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *args = request_args(request);
+    const char *file = json_string_value(json_object_get(args, "file"));
+    if (!file || file[0] != '/') {
+        request_fail(request, KEEL_EINVAL, "snapshot takes file, an absolute path");
+        return;
+    }
+    Slot *slot = control_named(host, request, json_string_value(json_object_get(args, "slot")));
+    if (slot)
+        host_snapshot(host, slot, file, snapshot_over, request);
+}
+
+/* ---- set ---- */
+
+typedef struct Setting {
+    Host *host;
+    Request *request;
+    Slot *slot;
+    uint64_t address, bytes;
+    uint8_t was[SET_MOST], is[SET_MOST];
+    Error err;
+} Setting;
+
+static void set_over(void *user)
+{
+    Setting *setting = user;
+    if (setting->err.code)
+        request_fail(setting->request, setting->err.code, "%s", setting->err.text);
+    else
+        request_reply(setting->request, json_object());
+    free(setting);
+}
+
+/* [frame] */
+static void set_at_boundary(void *user)
+{
+    Setting *setting = user;
+    Slot *slot = setting->slot;
+    Error *err = &setting->err;
+    if (!slot->running || slot->probation.first)
+        err_set(err, KEEL_EBUSY, "%s: %s", slot->name,
+                slot->running ? "a swap is under way" : "nothing runs");
+    else if (state_exchange(slot->state, setting->address, setting->was, setting->is,
+                            setting->bytes, err) == KEEL_OK) {
+        recorder_break(slot->recorder, "somebody set a value in the state");
+        if (slot->past)
+            past_forget(slot->past, "somebody set a value in the state");
+    }
+    if (loop_post(setting->host->loop, set_over, setting))
+        free(setting);
+}
+
+static int nibble(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Returns the number of bytes, 0 when it is not hexadecimal. */
+static size_t unhex(const char *text, uint8_t *to)
+{
+    size_t n = 0;
+    for (; text && text[0] && n < SET_MOST; text += 2, n++) {
+        int high = nibble(text[0]), low = text[1] ? nibble(text[1]) : -1;
+        if (high < 0 || low < 0)
+            return 0;
+        to[n] = (uint8_t)(high << 4 | low);
+    }
+    return text && !text[0] ? n : 0;
+}
+
+void control_set(Request *request, void *user)
+{
+    Host *host = user;
+    const json_t *args = request_args(request);
+    const char *address = json_string_value(json_object_get(args, "address"));
+    Setting *setting = calloc(1, sizeof *setting);
+    if (!setting) {
+        request_fail(request, KEEL_ENOMEM, "no memory to set a value");
+        return;
+    }
+    size_t was = unhex(json_string_value(json_object_get(args, "was")), setting->was);
+    size_t is = unhex(json_string_value(json_object_get(args, "is")), setting->is);
+    setting->slot = NULL;
+    if (!address || !was || was != is)
+        request_fail(request, KEEL_EINVAL,
+                     "state-set takes address, was and is: hexadecimal, was and is of one size");
+    else
+        setting->slot =
+            control_named(host, request, json_string_value(json_object_get(args, "slot")));
+    if (!setting->slot) {
+        free(setting);
+        return;
+    }
+    setting->host = host;
+    setting->request = request;
+    setting->address = strtoull(address, NULL, 16);
+    setting->bytes = was;
+    boundary_post(&host->boundary, set_at_boundary, setting);
+}

@@ -1,0 +1,17 @@
+/* A slot's state into a file while it runs: pinned between two frames, written by libuv's pool. */
+#ifndef HOST_SNAPSHOTS_H
+#define HOST_SNAPSHOTS_H
+
+#include "host/host.h"
+#include "state/snapshot.h"
+
+/* On the engine thread, once. `info` is what was written; err->code is 0 or why it was not. */
+typedef void SnapshotDone(const Error *err, const SnapshotInfo *info, void *user);
+
+/* Begins one; a slot that runs nothing yet is refused. [engine] */
+void host_snapshot(Host *host, Slot *slot, const char *path, SnapshotDone *done, void *user);
+
+/* The same at once, between two frames; takes as long as the disk. [frame] */
+int host_snapshot_now(Slot *slot, const char *path, Error *err);
+
+#endif

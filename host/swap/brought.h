@@ -1,0 +1,29 @@
+/* A slot that goes on where a process before it ended: its state is in the arena already, this is
+ * the rest. Made from a kept state or a snapshot; used when the first generation comes in. Frame
+ * thread. */
+#ifndef SWAP_BROUGHT_H
+#define SWAP_BROUGHT_H
+
+#include "swap/keepsake.h"
+
+typedef struct Brought {
+    Keepsake keepsake;
+    uint8_t *statics; /* of the image that ran, span after span, each filled up to whole pages */
+    uint64_t statics_bytes;
+    char from[4200]; /* the file, or "memory": for sentences */
+} Brought;
+
+/* `statics` may be NULL; both are copied. KEEL_EDATA: the note is no keepsake. */
+int brought_new(const void *note, uint64_t note_bytes, const void *statics, uint64_t statics_bytes,
+                const char *from, Brought **ret, Error *err);
+void brought_free(Brought *brought);
+
+/* Do the bytes of this image carry on where they were? Then pointers into it are moved with it and
+ * its statics keep their values. */
+int brought_same_image(const Brought *brought, const Image *image);
+
+/* The slot's generation is there and has not run: gives the slot what it was besides its memory.
+ * Counts with the first frame. */
+void brought_install(const Brought *brought, Slot *slot);
+
+#endif

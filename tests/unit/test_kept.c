@@ -1,0 +1,308 @@
+/* state/kept: a state in a folder outlives its process, whatever ends it: the last boundary comes
+ * back with its note, whole. The process is killed at every point of a commit, and at random. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "amount.h"
+#include "state/internal.h"
+
+enum { OBJECTS = 300, FRAMES = 60 };
+
+struct thing {
+    uint64_t frame, self, filler[30];
+};
+struct root {
+    uint64_t frame;
+    struct thing *thing[OBJECTS];
+};
+
+static uint8_t statics[9000];
+static char folder[100];
+
+static State *open_kept(Error *err)
+{
+    State *state = NULL;
+    const StateOptions options = {.folder = folder};
+    if (state_open(&options, &state, err))
+        return NULL;
+    return state;
+}
+
+/* What frame `n` leaves: objects come, go and change; some pages every frame, some rarely. */
+static void run_frame(State *state, uint64_t n)
+{
+    struct root *root;
+    if (state_root(state, "struct root", "t.c", sizeof *root, 8, (void **)&root, NULL))
+        _exit(3);
+    root->frame = n;
+    for (uint64_t i = n % 7; i < OBJECTS; i += 7 + n % 5) {
+        if (root->thing[i] && n % 3 == 0) {
+            state_free(state, root->thing[i]);
+            root->thing[i] = NULL;
+        } else if (!root->thing[i]) {
+            root->thing[i] =
+                state_alloc(state, "struct thing", "t.c", sizeof *root->thing[i], 8, 1);
+            root->thing[i]->self = i;
+        }
+        if (root->thing[i])
+            root->thing[i]->frame = n;
+    }
+    statics[n % sizeof statics] = (uint8_t)n;
+    memcpy(statics + 4096, &n, sizeof n);
+}
+
+static void child(int64_t kill_at)
+{
+    Error err;
+    State *state = open_kept(&err);
+    if (!state)
+        _exit(2);
+    const StateSpan span = {statics, sizeof statics};
+    Pin *pin = NULL;
+    if (state_set_statics(state, &span, 1, &err))
+        _exit(2);
+    state_kill_at = kill_at;
+    for (uint64_t n = 1; n <= FRAMES; n++) {
+        run_frame(state, n);
+        if (state_note(state, &n, sizeof n) || state_commit(state, &err))
+            _exit(2);
+        if (n % 9 == 4)
+            state_pin(state, &pin, &err);
+        if (n % 9 == 8) {
+            state_unpin(pin);
+            pin = NULL;
+        }
+    }
+    kill(getpid(), SIGKILL);
+}
+
+/* The same frames in one go, for comparison. */
+static StateHashes expected(uint64_t frames, uint64_t base)
+{
+    static StateHashes of[FRAMES + 1];
+    static int known[FRAMES + 1];
+    if (known[frames])
+        return of[frames];
+    State *state;
+    Error err;
+    const StateOptions options = {.base = base};
+    assert_int_equal(state_open(&options, &state, &err), 0);
+    for (uint64_t n = 1; n <= frames; n++) {
+        run_frame(state, n);
+        assert_int_equal(state_commit(state, &err), 0);
+    }
+    assert_int_equal(state_hash_frames(state, 1, &err), 0);
+    state_hashes(state, &of[frames]);
+    known[frames] = 1;
+    state_close(state);
+    return of[frames];
+}
+
+/* Kills a child at that point and looks at what it left. Returns the frame that came back. */
+static uint64_t kill_and_look(int64_t kill_at)
+{
+    Error err = {0};
+    pid_t pid = fork();
+    if (pid == 0) {
+        child(kill_at);
+        _exit(9);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    State *state = open_kept(&err);
+    if (!state)
+        fail_msg("%s", err.text);
+    uint64_t frame = 0, bytes = 0;
+    StateStatus now;
+    state_status(state, &now);
+    if (state_resumed(state)) {
+        const void *note = state_noted(state, &bytes);
+        assert_non_null(note);
+        assert_int_equal(bytes, sizeof frame);
+        memcpy(&frame, note, sizeof frame);
+        if (state_check(state, &err))
+            fail_msg("killed at %lld: %s", (long long)kill_at, err.text);
+        const uint8_t *kept = state_kept_statics(state, &bytes);
+        assert_non_null(kept);
+        assert_int_equal(bytes, 3 * PAGE_BYTES);
+        assert_memory_equal(kept + 4096, &frame, sizeof frame);
+        StateHashes is;
+        assert_int_equal(state_hash_frames(state, 1, &err), 0);
+        state_hashes(state, &is);
+        state_forget(state);
+        state_close(state);
+        StateHashes was = expected(frame, now.base);
+        if (is.exact != was.exact)
+            fail_msg("killed at %lld: frame %llu came back torn", (long long)kill_at,
+                     (unsigned long long)frame);
+        return frame;
+    }
+    assert_string_equal(state_kept_why(state), "");
+    state_forget(state);
+    state_close(state);
+    return 0;
+}
+
+static int make_folder(void **unused)
+{
+    (void)unused;
+    snprintf(folder, sizeof folder, "/dev/shm/keel-test-%d", (int)getpid());
+    return 0;
+}
+
+static void every_point_of_a_commit_leaves_a_boundary(void **unused)
+{
+    (void)unused;
+    uint64_t last = 0, newest = 0;
+    int64_t step = amount(17, 1);
+    for (int64_t at = 1; at < 1000000; at += step) {
+        uint64_t frame = kill_and_look(at);
+        assert_true(frame + 1 >= last);
+        last = frame > last ? frame : last;
+        newest = frame;
+        if (frame == FRAMES)
+            break;
+        if (at > 400 && step < 40)
+            step = amount(40, 7);
+    }
+    assert_int_equal(newest, FRAMES);
+}
+
+static void random_instants_leave_a_boundary(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < amount(15, 100); i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            child(0);
+            _exit(9);
+        }
+        usleep((unsigned)(rand() % 3000));
+        kill(pid, SIGKILL);
+        int status;
+        waitpid(pid, &status, 0);
+        Error err = {0};
+        State *state = open_kept(&err);
+        if (!state)
+            fail_msg("%s", err.text);
+        if (state_resumed(state))
+            assert_int_equal(state_check(state, &err), 0);
+        else
+            assert_string_equal(state_kept_why(state), "");
+        state_forget(state);
+        state_close(state);
+    }
+}
+
+static void two_processes_never_share_one(void **unused)
+{
+    (void)unused;
+    Error err;
+    State *state = open_kept(&err), *second = open_kept(&err);
+    assert_non_null(state);
+    assert_null(second);
+    assert_int_equal(err.code, KEEL_EBUSY);
+    state_forget(state);
+    state_close(state);
+}
+
+static void what_others_could_read_is_refused(void **unused)
+{
+    (void)unused;
+    Error err;
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_null(open_kept(&err));
+    assert_int_equal(err.code, KEEL_EDENIED);
+    assert_int_equal(rmdir(folder), 0);
+    snprintf(folder, sizeof folder, "/tmp/keel-test-%d", (int)getpid());
+    struct stat st;
+    State *state = open_kept(&err);
+    if (state) /* /tmp may be a memory file system */
+        state_forget(state);
+    else
+        assert_int_equal(err.code, KEEL_EUNSUPPORTED);
+    state_close(state);
+    if (stat(folder, &st) == 0)
+        rmdir(folder);
+    make_folder(NULL);
+}
+
+/* Damage to the files is told, or the state is what it was. */
+static void damaged_files_are_not_believed(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < amount(30, 300); i++) {
+        char path[140];
+        pid_t pid = fork();
+        if (pid == 0) {
+            child(0);
+            _exit(9);
+        }
+        waitpid(pid, NULL, 0);
+        snprintf(path, sizeof path, "%s/checkpoint", folder);
+        FILE *file = fopen(path, "r+");
+        uint8_t byte;
+        long at = rand() % (int)sizeof(StoreHead);
+        fseek(file, at, SEEK_SET);
+        assert_int_equal(fread(&byte, 1, 1, file), 1);
+        byte ^= (uint8_t)(1 << rand() % 8);
+        fseek(file, at, SEEK_SET);
+        fwrite(&byte, 1, 1, file);
+        fclose(file);
+        Error err = {0};
+        State *state = open_kept(&err);
+        uint64_t bytes;
+        if (state && state_resumed(state) && state_noted(state, &bytes))
+            assert_int_equal(state_check(state, &err), 0);
+        if (state)
+            state_forget(state);
+        else
+            kept_remove(folder);
+        state_close(state);
+    }
+}
+
+static void pointers_into_the_image_move_with_it(void **unused)
+{
+    (void)unused;
+    Error err;
+    State *state = open_kept(&err);
+    uint64_t *words = state_alloc_block(state, 4096 * 3, 16);
+    memset(words, 0, 4096 * 3);
+    words[0] = 0x7f0000001000;
+    words[1000] = 0x7f0000001fff;
+    words[2] = 0x7f0000002000;
+    assert_int_equal(state_rebase(state, 0x7f0000001000, 0x7f0000002000, 0x7e0000005000), 2);
+    assert_int_equal(words[0], 0x7e0000005000);
+    assert_int_equal(words[1000], 0x7e0000005fff);
+    assert_int_equal(words[2], 0x7f0000002000);
+    state_forget(state);
+    state_close(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_point_of_a_commit_leaves_a_boundary),
+        cmocka_unit_test(random_instants_leave_a_boundary),
+        cmocka_unit_test(two_processes_never_share_one),
+        cmocka_unit_test(what_others_could_read_is_refused),
+        cmocka_unit_test(damaged_files_are_not_believed),
+        cmocka_unit_test(pointers_into_the_image_move_with_it),
+    };
+    return cmocka_run_group_tests(tests, make_folder, NULL);
+}
