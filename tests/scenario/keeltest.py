@@ -229,12 +229,13 @@ def counter(build_number=1, *, name="counter", version="1.0", includes="", globa
 class Host:
     """A `keel run` in a process of its own."""
     COMMAND = "run"
+    SCREEN = ["--headless"]
 
     def __init__(self, test, args, env=None, wrap=(), name=None, json_lines=True):
         self.test = test
         self.socket_path = name or os.path.join(test.dir, "s%d" % len(test.hosts))
-        command = list(wrap) + [KEEL, self.COMMAND] + [str(a) for a in args] + [
-            "--headless", "--name", self.socket_path]
+        command = list(wrap) + [KEEL, self.COMMAND] + [str(a) for a in args] + (
+            self.SCREEN) + ["--name", self.socket_path]
         if json_lines:
             command += ["--json"]
         self.records = []
