@@ -13,5 +13,6 @@
 #include "tweak.h"
 #include "input.h"
 #include "asset.h"
+#include "change.h"
 
 #endif

@@ -1,6 +1,7 @@
 /* A recorded session run in a child process. Owns the child; the child owns the slot and its state
  * and never comes back. */
 #include "app/replay_run.h"
+#include "app/replay_carry.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -181,6 +182,9 @@ static int enter(Run *run, const JournalGeneration *how, int number)
     Error err;
     if (run->instead && number > 0)
         return 1;
+    if (number > 0 && how->how == JOURNAL_KEEP &&
+        replay_carry(run->state, run->recorded[number - 1], g, &err))
+        return refused(run, &err);
     state_hash_image(run->state, g->load_first, g->load_last);
     if (state_set_statics(run->state, g->statics, g->static_count, &err))
         return refused(run, &err);

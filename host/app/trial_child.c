@@ -2,6 +2,7 @@
  * nothing. It leaves facts in the shared memory as it goes; the helper makes sentences of them,
  * since this process's heap may be damaged. Single-threaded but for what the module starts. */
 #include "app/trial_child.h"
+#include "app/trial_carry.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -56,7 +57,7 @@ static void set_up_process(const TrialChild *child)
 typedef struct Payload {
     const uint8_t *data;
     const TrialRange *ranges;
-    const uint8_t *inputs, *saved;
+    const uint8_t *inputs, *saved, *schemas;
 } Payload;
 
 static int map_payload(const TrialChild *child, Payload *ret, Error *err)
@@ -64,11 +65,12 @@ static int map_payload(const TrialChild *child, Payload *ret, Error *err)
     const TrialWireRequest *r = child->request;
     const uint64_t most = UINT64_C(1) << 40;
     if (r->range_count > most / sizeof(TrialRange) || r->inputs_bytes > most ||
-        r->saved_bytes > most)
+        r->saved_bytes > most || r->from_schema_bytes > most || r->to_schema_bytes > most)
         return err_set(err, KEEL_EPROTOCOL, "the request's sizes are not possible");
     uint64_t range_bytes = r->range_count * sizeof(TrialRange);
-    uint64_t bytes =
-        range_bytes + trial_wire_round(r->inputs_bytes) + trial_wire_round(r->saved_bytes);
+    uint64_t bytes = range_bytes + trial_wire_round(r->inputs_bytes) +
+                     trial_wire_round(r->saved_bytes) + trial_wire_round(r->from_schema_bytes) +
+                     trial_wire_round(r->to_schema_bytes);
     off_t there = lseek(child->fds[1], 0, SEEK_END);
     if (there < 0 || (uint64_t)there < bytes)
         return err_set(err, KEEL_EPROTOCOL, "the request's payload is too short");
@@ -82,7 +84,17 @@ static int map_payload(const TrialChild *child, Payload *ret, Error *err)
     ret->ranges = (const TrialRange *)(const void *)data;
     ret->inputs = data + range_bytes;
     ret->saved = ret->inputs + trial_wire_round(r->inputs_bytes);
+    ret->schemas = ret->saved + trial_wire_round(r->saved_bytes);
     return KEEL_OK;
+}
+
+static StateView view_of(const TrialChild *child)
+{
+    const TrialWireRequest *r = child->request;
+    StateView view = {.fd_count = (int)r->view_fds, .bytes = r->view_bytes};
+    memcpy(view.fds, child->fds + 2, r->view_fds * sizeof(int));
+    memcpy(view.plain, r->view_plain, sizeof view.plain);
+    return view;
 }
 
 static int open_state(const TrialChild *child, State **ret, Error *err)
@@ -92,9 +104,7 @@ static int open_state(const TrialChild *child, State **ret, Error *err)
         StateOptions options = {.tier = STATE_TIER_OFF};
         return state_open(&options, ret, err);
     }
-    StateView view = {.fd_count = (int)r->view_fds, .bytes = r->view_bytes};
-    memcpy(view.fds, child->fds + 2, r->view_fds * sizeof(int));
-    memcpy(view.plain, r->view_plain, sizeof view.plain);
+    StateView view = view_of(child);
     return state_adopt(&view, ret, err);
 }
 
@@ -200,6 +210,26 @@ static void replay(const TrialChild *child, const Generation *g, State *state,
                                       in_host(payload, r->range_count, &shared->replay.fault));
 }
 
+/* Refused with types_changed, the hooks are tried next. */
+static void migrate(const TrialChild *child, TrialCarry *carry, const Generation *g, State *state)
+{
+    TrialShared *shared = child->shared;
+    int has_hooks = child->request->from_saves && TABLE_ENTRY(g->table, restore);
+    Error err;
+    enter_phase(shared, "migrate");
+    int rc = migration_learn_state(carry->migration, state);
+    if (rc)
+        err_set(&err, rc, "no memory for a plan");
+    if (!rc && has_hooks && migration_changes(carry->migration))
+        rc = err_set(&err, KEEL_ETYPE, "its types changed, and both builds have hooks for that");
+    rc = rc ? rc : trial_carry_run(child, carry, state, g, &err);
+    if (rc) {
+        shared->replay.types_changed = has_hooks && rc == KEEL_ETYPE;
+        refuse(shared, rc, &err);
+    }
+    shared->began_ns = clock_now_ns(); /* its own time begins here */
+}
+
 void trial_child_run(const TrialChild *child)
 {
     static Generation g;
@@ -209,6 +239,7 @@ void trial_child_run(const TrialChild *child)
     Payload payload = {0};
     State *state = NULL;
     FeedReader *feed = NULL;
+    TrialCarry carry;
     Error err;
     set_up_process(child);
     enter_phase(shared, "state");
@@ -224,6 +255,9 @@ void trial_child_run(const TrialChild *child)
                         &g.image, &err);
     if (!rc && r->what == TRIAL_WIRE_SHADOW)
         rc = feed_open(child->fds[2 + r->view_fds], &feed, &err);
+    StateView view = view_of(child);
+    if (!rc)
+        rc = trial_carry_open(child, &view, payload.schemas, &carry, &err);
     if (rc)
         refuse(shared, rc, &err);
     for (uint32_t i = 0; i < r->fd_count; i++)
@@ -240,6 +274,8 @@ void trial_child_run(const TrialChild *child)
         refuse(shared, rc, &err);
     g.number = OWNER;
     load(shared, &g, state, r->staged, by_number);
+    if (carry.migration)
+        migrate(child, &carry, &g, state);
     replay(child, &g, state, &payload, feed);
     end(shared);
 }

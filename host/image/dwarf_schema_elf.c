@@ -6,14 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <keel/module.h>
+#include <keel/change.h>
 
 #include "image/dwarf_schema.h"
 
 #ifndef SHT_RELR
 #define SHT_RELR 19
 #endif
-#define NOTE_RENAMED 3u /* keel/change.h */
 
 enum { INITIAL_MOST = 1 << 20, INITIALS_MOST = 16 << 20, TEXT_MOST = 4096, LINKS_MOST = 1 << 20 };
 
@@ -402,7 +401,7 @@ static void read_notes(SchemaReader *r, Elf *elf)
         for (size_t at = 0, next; data && (next = gelf_getnote(data, at, &note, &name, &contents));
              at = next) {
             const char *bytes = data->d_buf;
-            if (note.n_type == NOTE_RENAMED && note.n_namesz == sizeof KEEL_NOTE_OWNER &&
+            if (note.n_type == KEEL_NOTE_RENAMED && note.n_namesz == sizeof KEEL_NOTE_OWNER &&
                 !memcmp(bytes + name, KEEL_NOTE_OWNER, sizeof KEEL_NOTE_OWNER))
                 take_renamed(r, bytes + contents, note.n_descsz);
         }

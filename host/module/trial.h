@@ -15,7 +15,9 @@
 #include "image/image.h"
 #include "image/inspect.h"
 #include "image/reading.h"
+#include "image/reading.h"
 #include "loop/loop.h"
+#include "state/migrate.h"
 #include "state/state.h"
 
 typedef struct Trial Trial;
@@ -51,6 +53,14 @@ typedef struct TrialRequest {
     const void *saved; /* TRIAL_HOOKS: what save wrote */
     size_t saved_bytes;
     uint32_t saved_version;
+    /* TRIAL_KEEP: with these the state is first migrated, from this image, where the host has it.
+     */
+    const ReadingPart *from_schema, *to_schema; /* NULL: it isn't */
+    Image *from;
+    MigratePlace from_place;
+    StateSpan from_statics[STATE_SPANS];
+    int from_static_count;
+    int from_saves;        /* it has a save hook: a candidate with restore goes by hooks instead */
     uint32_t frames;       /* how many to run */
     const void *user;      /* keel_user: only an address there, that of the host's own memory */
     int64_t time_limit_ns; /* 0: 250 ms */

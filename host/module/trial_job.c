@@ -51,7 +51,11 @@ static int make_payload(TrialJob *job, const TrialRequest *request, Error *err)
         rc = add_part(&payload, request->inputs, request->inputs_bytes);
     }
     if (!rc)
-        rc = add_part(&payload, request->saved, request->saved_bytes);
+        rc = add_part(&payload, request->saved, job->wire.saved_bytes);
+    if (!rc && job->from)
+        rc = add_part(&payload, request->from_schema->data, request->from_schema->bytes);
+    if (!rc && job->from)
+        rc = add_part(&payload, request->to_schema->data, request->to_schema->bytes);
     job->payload = rc ? -1 : memfd_create("keel-trial", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (job->payload < 0) {
         rc = err_set(err, KEEL_ENOMEM, "no memory for the inputs of a trial");
@@ -71,6 +75,21 @@ static int make_payload(TrialJob *job, const TrialRequest *request, Error *err)
 end:
     buf_done(&payload);
     return rc;
+}
+
+/* What it takes to migrate the state first. */
+static void add_before(TrialJob *job, const TrialRequest *request)
+{
+    TrialWireRequest *wire = &job->wire;
+    job->from = image_ref(request->from);
+    wire->fd_count++;
+    wire->from_bytes = request->from->bytes;
+    wire->from_schema_bytes = request->from_schema->bytes;
+    wire->to_schema_bytes = request->to_schema->bytes;
+    wire->from_place = request->from_place;
+    wire->from_saves = (uint32_t)request->from_saves;
+    wire->from_static_count = (uint32_t)request->from_static_count;
+    memcpy(wire->from_statics, request->from_statics, sizeof wire->from_statics);
 }
 
 int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Error *err)
@@ -116,6 +135,8 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
         wire->fd_count++;
         job->feed = fcntl(request->feed, F_DUPFD_CLOEXEC, 3);
     }
+    if (request->from_schema && request->to_schema && request->how == TRIAL_KEEP)
+        add_before(job, request);
     snprintf(wire->path, sizeof wire->path, "%s", request->image->path);
     snprintf(wire->staged, sizeof wire->staged, "%s", staged);
     job->image = image_ref(request->image);
@@ -155,6 +176,7 @@ void trial_job_free(TrialJob *job)
         return;
     if (job->image)
         image_unref(job->image);
+    image_unref(job->from);
     if (job->payload >= 0)
         close(job->payload);
     if (job->feed >= 0)
@@ -170,7 +192,7 @@ int trial_job_send(const TrialJob *job, int fd, Error *err)
     } control = {0};
     int fds[TRIAL_WIRE_FDS] = {job->image->memfd, job->payload}; /* a reading has no payload */
     memcpy(fds + 2, job->view_fds, job->wire.view_fds * sizeof(int));
-    fds[2 + job->wire.view_fds] = job->feed;
+    fds[2 + job->wire.view_fds] = job->from ? job->from->memfd : job->feed;
     size_t fd_bytes = job->wire.fd_count * sizeof(int);
     struct iovec part = {.iov_base = (void *)(uintptr_t)&job->wire, .iov_len = sizeof job->wire};
     struct msghdr message = {.msg_iov = &part,

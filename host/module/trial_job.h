@@ -8,7 +8,7 @@ typedef struct TrialJob TrialJob;
 struct TrialJob {
     TrialJob *next;
     TrialWireRequest wire;
-    Image *image;
+    Image *image, *from;          /* from: NULL, or the one before */
     int payload;                  /* a sealed memfd */
     int view_fds[STATE_VIEW_FDS]; /* the pin's, not owned */
     int feed;                     /* a descriptor of its own, or -1 */

@@ -12,11 +12,12 @@
 enum {
     TRIAL_WIRE_FD = 3, /* the helper's end */
     TRIAL_WIRE_PATH_BYTES = 4096,
-    TRIAL_WIRE_FDS = 3 + STATE_VIEW_FDS /* image, payload, the view's, the feed */
+    /* image, payload, the view's, the feed or the image before */
+    TRIAL_WIRE_FDS = 3 + STATE_VIEW_FDS
 };
 
-/* What the helper is asked for. To read needs the image alone; a shadow's `inputs` are what carry_save
- * made. */
+/* What the helper is asked for. To read needs the image alone; a shadow's `inputs` are what
+ * carry_save made. */
 enum { TRIAL_WIRE_TRY, TRIAL_WIRE_READ, TRIAL_WIRE_SHADOW };
 
 /* Addresses that the host has mapped, its arenas left out. */
@@ -38,6 +39,11 @@ typedef struct TrialWireRequest {
     uint64_t memory_limit_bytes, view_bytes;
     uint64_t user;
     TrialRange live; /* the image that runs in the host */
+    /* To migrate: both schemas are parts of the payload, behind `saved`. */
+    uint64_t from_schema_bytes, to_schema_bytes, from_bytes;
+    MigratePlace from_place;
+    uint32_t from_static_count, from_saves;
+    StateSpan from_statics[STATE_SPANS];
     uint8_t view_plain[STATE_VIEW_BYTES];
     char path[TRIAL_WIRE_PATH_BYTES];   /* where the image came from, for sentences */
     char staged[TRIAL_WIRE_PATH_BYTES]; /* "": by the descriptor */

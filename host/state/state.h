@@ -132,6 +132,7 @@ uint64_t state_hash_loose(const State *state, const struct StateSpan *images, in
 
 /* The writable data of the running image, checkpointed with the arena. Replaces what was registered;
  * captures it now. At most 16 spans. */
+enum { STATE_SPANS = 16 };
 typedef struct StateSpan {
     void *address;
     uint64_t bytes;
@@ -188,6 +189,10 @@ int state_pin_view(const Pin *pin, StateView *ret, Error *err);
 /* In the other process: a private, writable State at the same address, content as pinned; nothing written
  * here is ever seen by anybody else. Checks every field of the view. `fds` stay the caller's. */
 int state_adopt(const StateView *view, State **ret, Error *err);
+
+/* What the pinned statics held, written to where these spans are here. Checks the view as
+ * state_adopt does. */
+int state_view_statics(const StateView *view, const StateSpan *spans, int count, Error *err);
 
 /* ---- the malloc shim's side ---- */
 

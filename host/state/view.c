@@ -185,3 +185,36 @@ int state_adopt(const StateView *view, State **ret, Error *err)
     state_close(state);
     return code;
 }
+
+int state_view_statics(const StateView *view, const StateSpan *spans, int count, Error *err)
+{
+    PlainView plain;
+    int code = check_view(view, &plain, err);
+    if (code != 0)
+        return code;
+    uint32_t pages = (uint32_t)(plain.arena_bytes / PAGE_BYTES), n = 0;
+    uint8_t page[PAGE_BYTES];
+    for (int i = 0; i < count; i++)
+        for (uint64_t at = 0; at < spans[i].bytes; at += PAGE_BYTES, n++) {
+            uint64_t left = spans[i].bytes - at;
+            off_t where = (off_t)(plain.base_offset + ((uint64_t)pages + n) * PAGE_BYTES);
+            uint32_t entry[2];
+            for (uint32_t k = 0; k < plain.table_count; k++) {
+                if (pread(view->fds[1], entry, 8, (off_t)(plain.table_offset + k * UINT64_C(8))) !=
+                    8)
+                    return err_errno(err, KEEL_EIO, errno, "cannot read the view's table");
+                if (entry[0] != pages + n || !entry[1] || entry[1] > plain.slot_limit)
+                    continue;
+                if (pread(view->fds[1], page, PAGE_BYTES,
+                          (off_t)(plain.slots_offset + (uint64_t)(entry[1] - 1) * PAGE_BYTES)) !=
+                    PAGE_BYTES)
+                    return err_errno(err, KEEL_EIO, errno, "cannot read a page of the view");
+                where = -1;
+                break;
+            }
+            if (where >= 0 && pread(view->fds[0], page, PAGE_BYTES, where) != PAGE_BYTES)
+                return err_errno(err, KEEL_EIO, errno, "cannot read a page of the view");
+            memcpy((uint8_t *)spans[i].address + at, page, left < PAGE_BYTES ? left : PAGE_BYTES);
+        }
+    return 0;
+}

@@ -11,6 +11,7 @@
 #include "swap/brought.h"
 #include "swap/recorder.h"
 #include "swap/past.h"
+#include "swap/migrating.h"
 #include "swap/swap.h"
 
 /* ---- sentences, written by the engine thread ---- */
@@ -72,6 +73,8 @@ static int install(Attempt *attempt, Error *err)
 {
     Slot *slot = attempt->slot;
     Fault fault = {0};
+    if (attempt->how == TRIAL_KEEP && migrating_by_hooks(attempt, slot->running, attempt->fresh))
+        attempt->how = TRIAL_HOOKS; /* it was not tried, else this would be known */
     if (attempt->how == TRIAL_HOOKS) {
         if (!has_checkpoint(slot) && !TABLE_ENTRY(slot->running->table, restore))
             return err_set(err, KEEL_EREFUSED,
@@ -84,6 +87,8 @@ static int install(Attempt *attempt, Error *err)
             return failed(attempt, &fault, "save", err);
         state_reset(slot->state);
         attempt->emptied = 1;
+    } else if (attempt->how == TRIAL_KEEP && migrating_over(attempt, slot->running, err)) {
+        return err_wrap(err, "%s: its state can't be carried over", slot->name);
     }
     static const JournalHow hows[] = {
         [TRIAL_START] = JOURNAL_START, [TRIAL_KEEP] = JOURNAL_KEEP, [TRIAL_HOOKS] = JOURNAL_HOOKS};
@@ -118,8 +123,19 @@ static void put_back(Attempt *attempt, Generation *old)
     use_statics(slot, NULL);
     int emptied = attempt->emptied;
     attempt->emptied = 0;
-    if ((old && !emptied) || has_checkpoint(slot))
+    if (has_checkpoint(slot)) {
+        attempt->migrating.done = 0;
         return;
+    }
+    if (old && !emptied) {
+        Error err = {0};
+        int rc = migrating_back(attempt, attempt->fresh, old, &err);
+        attempt->migrating.done = 0;
+        use_statics(slot, NULL);
+        if (rc && rc != KEEL_EUNSUPPORTED)
+            say(attempt->group->swapper, LOG_ERROR, slot, err.text);
+        return;
+    }
     Fault fault = {0};
     state_reset(slot->state);
     if (old && slot_restore(slot, old, attempt->saved.data, attempt->saved.bytes,
@@ -313,6 +329,16 @@ void probation_frame(Slot *slot)
     probation_end(slot);
 }
 
+/* The slot's part of the group whose probation it is in. */
+static Attempt *attempt_of(const Slot *slot)
+{
+    Group *group = slot->probation.group;
+    for (uint32_t i = 0; i < group->count; i++)
+        if (group->attempts[i].slot == slot)
+            return &group->attempts[i];
+    return NULL;
+}
+
 /* Gives the state to the old generation. Returns what became of it, as words. */
 static const char *state_back(Slot *slot, int before)
 {
@@ -324,6 +350,19 @@ static const char *state_back(Slot *slot, int before)
     if (before && probation->before &&
         state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK)
         return "with the state at the swap";
+    Error why = {0};
+    int rc = probation->by_hooks
+                 ? KEEL_EUNSUPPORTED
+                 : migrating_back(attempt_of(slot), slot->running, probation->old, &why);
+    if (!rc)
+        return "what happened since went back by the rules of its types";
+    if (rc != KEEL_EUNSUPPORTED) {
+        say(probation->group->swapper, LOG_WARN, slot, why.text);
+        state_undo(slot->state, NULL);
+        if (probation->before && state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK)
+            return "with the state at the swap, since what happened since can't go back";
+        return "its state could not go back: see the log";
+    }
     if (!probation->by_hooks)
         return before ? "with the state of now, since none was kept"
                       : "what happened since is kept";

@@ -1,6 +1,7 @@
 /* A Group from its making to its end: what it holds and gives back, its phases in the log, the
  * sentence about what became of it. Engine thread, but for what swap.h says of both. Never decides
  * what comes next: that is prepare.c's and commit.c's. */
+#include "swap/migrating.h"
 #include "swap/group.h"
 
 #include <stdio.h>
@@ -58,6 +59,8 @@ void group_ref(Group *group)
 
 void attempt_done(Attempt *attempt)
 {
+    migrating_done(attempt); /* before the images, whose types it knows */
+    buf_done(&attempt->migrating.types);
     free(attempt->path);
     free(attempt->staged);
     image_unref(attempt->image);
@@ -181,6 +184,7 @@ static void decided_on_engine(void *user)
         char text[SLOT_SAID_BYTES];
         slot_said(attempt->slot, text);
         log_info("swap", "%s: %s", attempt->slot->name, text);
+        migrating_say(attempt);
         trusting_keep(attempt);
     }
     group->done(group, &group->err, group->user);

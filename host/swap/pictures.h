@@ -33,7 +33,7 @@ typedef struct Pictures {
     uint32_t top, count;
     size_t bytes;
     PictureWrite *first, **last; /* this frame's writes */
-    uint64_t shown; /* another number when what is shown of any image changed */
+    uint64_t shown;              /* another number when what is shown of any image changed */
     int pending;                 /* something is to be committed or undone */
 } Pictures;
 

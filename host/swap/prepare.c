@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "image/inspect.h"
 #include "swap/brought.h"
+#include "swap/migrating.h"
 #include "swap/group.h"
 #include "swap/shadow.h"
 #include "watch/settle.h"
@@ -160,6 +161,23 @@ static void leave_out(Group *group, Attempt *attempt)
     next_slot(group);
 }
 
+/* Both images are read, or can't be. */
+static void plan(Attempt *attempt)
+{
+    Group *group = attempt->group;
+    if (migrating_plan(attempt, &group->err)) {
+        group_refuse(group);
+        return;
+    }
+    if (tries(group->swapper) && !attempt->proven) {
+        group_go(group, SWAP_TRIAL, attempt->note);
+        step(group);
+    } else {
+        attempt->tried = (TrialResult){.verdict = TRIAL_PASS};
+        known(attempt);
+    }
+}
+
 /* Nonzero: the attempt or its group has ended. */
 static int ended(Attempt *attempt)
 {
@@ -182,21 +200,17 @@ static void pinned(void *user)
     }
     if (ended(attempt))
         return;
-    if (tries(group->swapper) && !attempt->proven) {
-        group_go(group, SWAP_TRIAL, attempt->note);
-        step(group);
-    } else {
-        attempt->tried = (TrialResult){.verdict = TRIAL_PASS};
-        known(attempt);
-    }
+    if (attempt->from)
+        changes_await(attempt, plan);
+    else
+        plan(attempt);
 }
 
 static void pin_state(Attempt *attempt)
 {
     Error err = {0};
-    if (tries(attempt->group->swapper) &&
-        (state_pin(attempt->slot->state, &attempt->pin, &err) ||
-         state_pin_view(attempt->pin, &attempt->view, &err)))
+    if (tries(attempt->group->swapper) && (state_pin(attempt->slot->state, &attempt->pin, &err) ||
+                                           state_pin_view(attempt->pin, &attempt->view, &err)))
         snprintf(attempt->note, sizeof attempt->note, "%s", err.text);
 }
 
@@ -248,6 +262,7 @@ static void pin_on_frame(void *user)
         attempt->how = TRIAL_KEEP;
         attempt->expected = slot->running->number;
         attempt->from = image_ref(slot->running->image);
+        migrating_look(attempt);
         pin_state(attempt);
         attempt->inputs.bytes = 0;
         inputs_encode(&slot->inputs, &attempt->inputs);
@@ -429,6 +444,7 @@ static void begin_trial(Attempt *attempt)
                             .saved_version = attempt->saved_version,
                             .frames = TRIAL_FRAMES,
                             .user = attempt->slot->context.user};
+    migrating_ask(attempt, &request);
     if (trial_run(swapper->trial, &request, tried, attempt, &group->err)) {
         TrialResult result = {.verdict = TRIAL_UNAVAILABLE};
         snprintf(result.phase, sizeof result.phase, "helper");

@@ -1,8 +1,9 @@
 /* The swap as a transaction: one Group brings one or several slots to new images in one boundary,
  * all or none.
  *
- *     settle → pin → trial (→ save → trial again) (→ shadow) → load → ready → commit → probation → done
- *        └────────┴─────────┴───────────────────────┴─────────┴──────────┴→ refused      └→ rolled back
+ *     settle → pin → trial (→ save → trial again) (→ shadow) → load → ready → commit → probation →
+ * done └────────┴─────────┴───────────────────────┴─────────┴──────────┴→ refused      └→ rolled
+ * back
  *
  * group.c is what a Group holds and how it ends; prepare.c walks everything before the boundary on
  * the engine thread; commit.c is what happens at the boundary and in probation, on the frame
@@ -17,6 +18,7 @@
 #include "loop/loop.h"
 #include "module/loader.h"
 #include "module/trial.h"
+#include "state/migrate.h"
 #include "swap/slot.h"
 #include "watch/stage.h"
 
@@ -111,6 +113,19 @@ typedef struct AttemptTrust {
     int waited;        /* it was said that its manifest is awaited */
 } AttemptTrust;
 
+/* How what the running generation keeps gets to the new one; migrating.c's. */
+typedef struct Migrating {
+    Buf types;               /* what the state holds */
+    MigratePlace from_place; /* of the running generation */
+    StateSpan from_statics[GENERATION_STATICS];
+    int from_static_count, saves; /* saves: it has the hook */
+    Migration *there, *back;      /* NULL: without rules */
+    MigrateAttic *attic;
+    MigrateResult result;
+    int64_t spent_ns;
+    int done; /* the state went by the rules */
+} Migrating;
+
 /* One slot's part of a group. */
 struct Attempt {
     Group *group;
@@ -140,6 +155,7 @@ struct Attempt {
     TrialResult tried;
     AttemptTrust trust;
     struct Shadow *shadow; /* it runs beside the running generation, or NULL */
+    Migrating migrating;
     SwapAnswer answer;
 };
 

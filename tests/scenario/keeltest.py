@@ -185,7 +185,7 @@ COUNTER = r"""
 #define BUILD_NUMBER %(build)d
 #endif
 struct st { uint64_t count; uint64_t extra[4]; };
-static int told;
+static int told KEEL_CACHE = 0; /* each generation says it once */
 %(globals)s
 static int start(keel *k)
 {

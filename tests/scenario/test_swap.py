@@ -45,9 +45,9 @@ KEEL_MODULE("counter", "1.0", KEEL_ON(start, start) KEEL_ON(frame, frame) %(hook
 
 
 def hooked(number, fields="", save="", restore="", frame="",
-           hooks="KEEL_ON(save, save) KEEL_ON(restore, restore)"):
+           hooks="KEEL_ON(save, save) KEEL_ON(restore, restore)", flags=()):
     return build(HOOKED % {"build": number, "fields": fields, "save": save, "restore": restore,
-                           "frame": frame, "hooks": hooks})
+                           "frame": frame, "hooks": hooks}, flags=flags)
 
 
 class Groups(keeltest.KeelTest):
@@ -133,7 +133,7 @@ class GroupsUntried(Groups):
 
 class Slots(keeltest.KeelTest):
     def test_two_of_one_module_share_nothing(self):
-        say = 'static int hits; static struct st *mine;'
+        say = 'static int hits KEEL_CACHE = 0; static struct st *mine;'
         frame = 'hits++; mine = s; if (hits % 20 == 0) keel_info(k, "hits %d state %p", hits, ' \
                 '(void *)mine);'
         so = build(counter(1, globals=say, frame=frame))
@@ -180,12 +180,12 @@ class Hooks(keeltest.KeelTest):
                 self.assertEqual(host.slot()["swaps"], 3)
                 host.end()
 
-    def test_without_hooks_it_is_refused(self):
+    def test_without_hooks_and_without_debug_information_it_is_refused(self):
         for trial in ("on", "off"):
             with self.subTest(trial=trial):
                 name = "h%s.so" % trial
-                host = self.running(hooked(1, hooks=""), "--trial=" + trial, name=name)
-                self.place(hooked(2, fields="uint64_t extra[50];", hooks=""), name)
+                host = self.running(hooked(1, hooks="", flags=["-g0"]), "--trial=" + trial, name=name)
+                self.place(hooked(2, fields="uint64_t extra[50];", hooks="", flags=["-g0"]), name)
                 said = host.wait("(refused: .*)").group(1)
                 self.assertRegex(said, "struct st")
                 host.frames_pass(3)

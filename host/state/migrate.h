@@ -1,0 +1,77 @@
+/* From one generation's memory to the next one's: what the state and the statics hold is carried
+ * over by the types of both images (image/schema.h), field by field, and every pointer follows.
+ *
+ * A Migration is the plan: made off the frame thread from two schemas, before the boundary. It
+ * doesn't look at memory. migration_run executes it on a State, which is then as good as new or,
+ * when it fails, half changed: the caller undoes the state.
+ *
+ * The rules: same layout, untouched. Fields by name (or KEEL_RENAMED); nested and split ones by the
+ * name of the innermost. Numbers are converted and must fit; enumerators go by name; arrays grow
+ * and shrink, what is lost must be empty; a pointer follows its object, also into the middle of it;
+ * pointers to functions and statics go to what has that name now; literals of the old code are
+ * copied into the state. What has no rule must be zero, else the whole migration is refused with
+ * the type, the field and the reason. */
+#ifndef STATE_MIGRATE_H
+#define STATE_MIGRATE_H
+
+#include "base/buf.h"
+#include "image/schema.h"
+#include "state/state.h"
+
+typedef struct Migration Migration;
+
+/* Both schemas must stay. KEEL_EUNSUPPORTED when one of the images tells no types. [any thread] */
+int migration_new(const Schema *from, const Schema *to, Migration **ret, Error *err);
+void migration_free(Migration *migration);
+
+/* A type that the state holds, as its record says. Planning is cheaper now than in migration_run,
+ * which plans what it meets and hasn't been told of. */
+int migration_learn(Migration *migration, const char *spelled, const char *file);
+/* The types of a State, or those of a pinned one's list. [frame] */
+int migration_learn_state(Migration *migration, State *state);
+/* Their spellings and files, each ended by 0, for migration_learn elsewhere. [frame] */
+int migration_list_types(const State *state, Buf *ret);
+
+/* Nonzero when types that the state or the statics hold have another layout: hooks may be wanted.
+ */
+int migration_changes(const Migration *migration);
+
+/* An image where it is mapped: [first, last), `bias` added to its own addresses. */
+typedef struct MigratePlace {
+    uint64_t first, last, bias;
+} MigratePlace;
+
+/* Values that were dropped by a migration that is being taken back: where to find them. */
+typedef struct MigrateAttic MigrateAttic;
+
+typedef struct MigrateRun {
+    MigratePlace from, to;    /* both mapped: `from` is read, the statics of `to` are written */
+    int check_first;          /* look whether it can succeed before anything is changed: for a state
+                                 without a checkpoint */
+    MigrateAttic *attic;      /* NULL, or of the migration that this one takes back */
+    MigrateAttic **ret_attic; /* NULL, or where to leave what was dropped */
+} MigrateRun;
+
+typedef struct MigrateResult {
+    uint64_t objects; /* rewritten */
+    uint64_t moved, pointers, literals;
+    uint64_t statics, statics_anew; /* carried; started from a changed initialiser */
+    char text[600];                 /* for the log: "12,480 × struct order; …" */
+} MigrateResult;
+
+/* [frame], or alone on a private view */
+int migration_run(Migration *migration, State *state, const MigrateRun *run, MigrateResult *ret,
+                  Error *err);
+
+void migrate_attic_free(MigrateAttic *attic);
+
+/* What the rules would do with each type and static, for people: lines "struct order: …". Types
+ * that both images name. Returns KEEL_ENOMEM or 0; `*ret_refused` counts what has no rule. */
+typedef struct MigrateForetold {
+    Buf lines; /* text, a line a type or static */
+    uint32_t changed,
+        unsure; /* types with another layout; of these with fields that must be zero */
+} MigrateForetold;
+int migration_foretell(Migration *migration, MigrateForetold *ret);
+
+#endif

@@ -1,0 +1,159 @@
+/* All live objects of a state, found by any address inside of them in constant time. Owned by one
+ * migration. [frame] */
+#include <stdlib.h>
+#include <string.h>
+
+#include "state/migrate_run.h"
+
+static Object *add_object(Walk *w)
+{
+    if (w->count == w->room) {
+        uint32_t room = w->room ? w->room * 2 : 1024;
+        Object *more = realloc(w->objects, (size_t)room * sizeof *more);
+        if (!more)
+            return NULL;
+        w->objects = more;
+        w->room = room;
+    }
+    Object *object = &w->objects[w->count++];
+    memset(object, 0, sizeof *object);
+    return object;
+}
+
+/* The pair of an arena's type, asked for once. */
+static uint32_t pair_of(Walk *w, uint32_t type)
+{
+    if (type == TYPE_OPAQUE || type > w->type_count)
+        return 0;
+    if (w->pair_of_type[type] == UINT32_MAX) {
+        const TypeRecord *record = type_record(w->state, type);
+        const char *spelled = record ? (const char *)(uintptr_t)record->text : "";
+        uint32_t pair =
+            record ? plan_learn(w->m, spelled, spelled + record->spelling_bytes + 1) : 0;
+        if (pair && pair_at(w->m, pair)->from_bytes != record->bytes)
+            pair = 0; /* the debug information is of another build */
+        w->pair_of_type[type] = pair;
+    }
+    return w->pair_of_type[type];
+}
+
+static int take(Walk *w, ObjectHead *head)
+{
+    Object *object = add_object(w);
+    if (!object)
+        return KEEL_ENOMEM;
+    if (head->type == TYPE_INTERNAL)
+        return 0;
+    object->at = object->to = (uint8_t *)(head + 1);
+    object->type = head->type;
+    object->bytes = heap_object_bytes(w->state, head);
+    object->pair = pair_of(w, head->type);
+    object->flags = head->reserved & 1 ? OBJECT_MARKED : 0;
+    object->count = head->type == TYPE_OPAQUE ? 1 : head->count;
+    return 0;
+}
+
+static int take_slab(Walk *w, uint32_t page)
+{
+    const PageInfo info = *page_info(w->state, page);
+    uint32_t bytes = heap_slot_bytes(info.class_index), first = w->count;
+    for (uint32_t slot = 0; slot < info.fresh; slot++) {
+        ObjectHead *head = (ObjectHead *)(page_address(w->state, page) + (uint64_t)slot * bytes);
+        if (head->mark == MARK_SKIP && head->count >= HEAD_BYTES && head->count < bytes)
+            head = (ObjectHead *)((uint8_t *)head + head->count - HEAD_BYTES);
+        int rc = head->mark == MARK_LIVE ? take(w, head) : add_object(w) ? 0 : KEEL_ENOMEM;
+        if (rc)
+            return rc;
+    }
+    for (uint32_t i = 0; i < info.pages && page + i < w->top; i++)
+        w->pages[page + i] = (PageObjects){first, info.fresh, page, bytes};
+    return 0;
+}
+
+static int take_large(Walk *w, uint32_t page)
+{
+    if (w->large_count == w->large_room) {
+        uint32_t room = w->large_room ? w->large_room * 2 : 64;
+        uint32_t *more = realloc(w->larges, room * sizeof *more);
+        if (!more)
+            return KEEL_ENOMEM;
+        w->larges = more;
+        w->large_room = room;
+    }
+    w->larges[w->large_count++] = w->count;
+    uint64_t offset = page_info(w->state, page)->object_offset;
+    return take(w, (ObjectHead *)(page_address(w->state, page) + offset - HEAD_BYTES));
+}
+
+int index_build(Walk *w)
+{
+    const ArenaHead *arena = arena_head(w->state);
+    w->top = arena->top < w->state->data_pages ? arena->top : w->state->data_pages;
+    w->type_count = arena->type_count;
+    w->pages = calloc(w->top + 1, sizeof *w->pages);
+    w->pair_of_type = malloc((w->type_count + 1) * sizeof *w->pair_of_type);
+    if (!w->pages || !w->pair_of_type)
+        return KEEL_ENOMEM;
+    memset(w->pair_of_type, 0xff, (w->type_count + 1) * sizeof *w->pair_of_type);
+    for (uint32_t page = 1; page < w->top;) {
+        const PageInfo *info = page_info(w->state, page);
+        int rc = 0;
+        if (info->kind == PAGE_SLAB && info->class_index < HEAP_CLASSES)
+            rc = take_slab(w, page);
+        else if (info->kind == PAGE_LARGE && info->object_offset >= HEAD_BYTES)
+            rc = take_large(w, page);
+        if (rc)
+            return rc;
+        page += info->pages ? info->pages : 1;
+    }
+    return w->m->failed;
+}
+
+void index_done(Walk *w)
+{
+    free(w->objects);
+    free(w->pages);
+    free(w->larges);
+    free(w->pair_of_type);
+    free(w->queue);
+}
+
+static Object *holds(Object *object, uint64_t address)
+{
+    uint64_t at = (uintptr_t)object->at;
+    return at && address >= at && address - at <= object->bytes ? object : NULL;
+}
+
+static Object *find_large(const Walk *w, uint64_t address)
+{
+    uint32_t low = 0, high = w->large_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if ((uintptr_t)w->objects[w->larges[middle]].at <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? holds(&w->objects[w->larges[low - 1]], address) : NULL;
+}
+
+static Object *find_at(const Walk *w, uint64_t look, uint64_t address)
+{
+    uint64_t page = (look - (uintptr_t)page_address(w->state, 0)) / PAGE_BYTES;
+    if (page >= w->top)
+        return NULL;
+    const PageObjects *here = &w->pages[page];
+    if (!here->count)
+        return find_large(w, address);
+    uint32_t offset = (uint32_t)(look - (uintptr_t)page_address(w->state, here->run));
+    uint32_t slot = offset / here->slot_bytes;
+    return slot < here->count ? holds(&w->objects[here->first + slot], address) : NULL;
+}
+
+Object *index_find(const Walk *w, uint64_t address)
+{
+    if (address < (uintptr_t)page_address(w->state, 1))
+        return NULL;
+    Object *found = find_at(w, address, address);
+    return found ? found : find_at(w, address - 1, address);
+}

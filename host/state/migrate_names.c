@@ -1,0 +1,423 @@
+/* Entities of the old image in the new one: functions, statics and the compiler's own symbols, by
+ * name and source file, never by address or order. Part of the plan; one thread at a time. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "state/migrate_plan.h"
+
+static const Schema *sorting;
+
+static int order_functions(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    int c = strcmp(schema_text(sorting, sorting->functions[*x].name),
+                   schema_text(sorting, sorting->functions[*y].name));
+    return c ? c : (*x > *y) - (*x < *y);
+}
+
+static int order_symbols(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    int c = strcmp(schema_text(sorting, sorting->symbols[*x].name),
+                   schema_text(sorting, sorting->symbols[*y].name));
+    return c ? c : (*x > *y) - (*x < *y);
+}
+
+static int order_statics(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    int c = strcmp(schema_text(sorting, sorting->statics[*x].name),
+                   schema_text(sorting, sorting->statics[*y].name));
+    return c ? c : (*x > *y) - (*x < *y);
+}
+
+static uint32_t *sorted(const Schema *s, uint32_t count, int (*order)(const void *, const void *))
+{
+    uint32_t *list = malloc((count + 1) * sizeof *list);
+    for (uint32_t i = 0; list && i < count; i++)
+        list[i] = i;
+    sorting = s;
+    if (list && count)
+        qsort(list, count, sizeof *list, order);
+    return list;
+}
+
+int names_init(Migration *m)
+{
+    m->to_functions = sorted(m->to, m->to->function_count, order_functions);
+    m->to_symbols = sorted(m->to, m->to->symbol_count, order_symbols);
+    m->to_statics = sorted(m->to, m->to->static_count, order_statics);
+    m->unit_to = malloc((m->from->unit_count + 1) * sizeof *m->unit_to);
+    m->static_to = malloc((m->from->static_count + 1) * sizeof *m->static_to);
+    if (!m->to_functions || !m->to_symbols || !m->to_statics || !m->unit_to || !m->static_to)
+        return KEEL_ENOMEM;
+    for (uint32_t i = 0; i < m->from->unit_count; i++) {
+        m->unit_to[i] = schema_unit_pair(m->from, i, m->to);
+        /* Two builds of one file of another name are still one module. */
+        if (m->unit_to[i] < 0 && m->from->unit_count == 1 && m->to->unit_count == 1)
+            m->unit_to[i] = 0;
+    }
+    return KEEL_OK;
+}
+
+void names_done(Migration *m)
+{
+    free(m->to_functions);
+    free(m->to_symbols);
+    free(m->to_statics);
+    free(m->unit_to);
+    free(m->static_to);
+}
+
+/* Is what `unit` of the old image calls its own what `other` of the new one does? */
+static int units_agree(const Migration *m, uint32_t unit, uint32_t other)
+{
+    return m->unit_to[unit] == (int64_t)other;
+}
+
+static const char *function_name(const Schema *s, const void *list, uint32_t at)
+{
+    return schema_text(s, s->functions[((const uint32_t *)list)[at]].name);
+}
+
+static uint32_t first_function(const Migration *m, const char *name)
+{
+    uint32_t low = 0, high = m->to->function_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (strcmp(function_name(m->to, m->to_functions, middle), name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* 0: none, 1: one, 2: several. */
+static int find_function(const Migration *m, const SchemaFunction *f, uint64_t *ret)
+{
+    const char *name = schema_text(m->from, f->name);
+    int count = 0;
+    for (uint32_t i = first_function(m, name);
+         i < m->to->function_count && !strcmp(function_name(m->to, m->to_functions, i), name);
+         i++) {
+        const SchemaFunction *g = &m->to->functions[m->to_functions[i]];
+        int both = f->flags & g->flags & SCHEMA_EXTERNAL;
+        if (g->flags & SCHEMA_CLONE || (!both && !units_agree(m, f->unit, g->unit)))
+            continue;
+        count += !count || g->address != *ret;
+        *ret = g->address;
+    }
+    return count > 2 ? 2 : count;
+}
+
+int names_function(const Migration *m, uint64_t address, uint64_t *ret, const char **ret_name)
+{
+    int64_t at = schema_function_at(m->from, address);
+    uint64_t found = 0;
+    int count = 0;
+    *ret_name = "";
+    /* Several functions of one address were folded; they may be apart now. */
+    for (uint32_t i = (uint32_t)at;
+         at >= 0 && i < m->from->function_count && m->from->functions[i].address == address; i++) {
+        const SchemaFunction *f = &m->from->functions[i];
+        uint64_t one = 0;
+        if (f->flags & SCHEMA_CLONE)
+            continue;
+        *ret_name = schema_text(m->from, f->name);
+        int n = find_function(m, f, &one);
+        if (n > 1 || (n && count && one != found))
+            return KEEL_ECHANGED;
+        if (n) {
+            found = one;
+            count = 1;
+        }
+    }
+    if (!count)
+        return KEEL_ENOTFOUND;
+    *ret = found;
+    return KEEL_OK;
+}
+
+int names_symbol(const Migration *m, const SchemaSymbol *symbol, uint64_t offset, uint64_t *ret)
+{
+    const char *name = schema_text(m->from, symbol->name);
+    uint32_t low = 0, high = m->to->symbol_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const SchemaSymbol *s = &m->to->symbols[m->to_symbols[middle]];
+        if (strcmp(schema_text(m->to, s->name), name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == m->to->symbol_count)
+        return KEEL_ENOTFOUND;
+    const SchemaSymbol *s = &m->to->symbols[m->to_symbols[low]];
+    if (strcmp(schema_text(m->to, s->name), name))
+        return KEEL_ENOTFOUND;
+    /* The first table of a class begins at 16; those of further bases move with its length. */
+    if (offset >= s->bytes || (offset != 16 && offset && s->bytes != symbol->bytes))
+        return KEEL_ECHANGED;
+    *ret = s->address + offset;
+    return KEEL_OK;
+}
+
+void names_describe(const Schema *s, uint64_t address, char *ret, size_t room)
+{
+    int64_t at = schema_function_at(s, address);
+    if (at >= 0 && address - s->functions[at].address < s->functions[at].bytes) {
+        snprintf(ret, room, "the function %.150s", schema_text(s, s->functions[at].name));
+        return;
+    }
+    at = schema_static_at(s, address);
+    if (at >= 0 && address - s->statics[at].address < s->statics[at].bytes) {
+        const SchemaStatic *v = &s->statics[at];
+        int inner = v->function != 0;
+        snprintf(ret, room, "the static %.100s%s%.60s", schema_text(s, v->name),
+                 inner ? " of " : "", schema_text(s, v->function));
+        return;
+    }
+    at = schema_symbol_at(s, address);
+    if (at >= 0 && address - s->symbols[at].address < s->symbols[at].bytes)
+        snprintf(ret, room, "%.150s", schema_text(s, s->symbols[at].name));
+    else
+        snprintf(ret, room, "an unnamed part of the code");
+}
+
+/* ---- statics ---- */
+
+static int is_named(const Migration *m, const SchemaStatic *v, const SchemaStatic *w)
+{
+    if (strcmp(schema_text(m->from, v->name), schema_text(m->to, w->name)) ||
+        strcmp(schema_text(m->from, v->function), schema_text(m->to, w->function)))
+        return 0;
+    return v->flags & w->flags & SCHEMA_EXTERNAL || units_agree(m, v->unit, w->unit);
+}
+
+static uint32_t first_static(const Migration *m, const char *name)
+{
+    uint32_t low = 0, high = m->to->static_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const SchemaStatic *v = &m->to->statics[m->to_statics[middle]];
+        if (strcmp(schema_text(m->to, v->name), name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int64_t find_static(const Migration *m, const SchemaStatic *v)
+{
+    const char *name = schema_text(m->from, v->name);
+    int64_t found = STATIC_GONE;
+    for (uint32_t i = first_static(m, name); i < m->to->static_count; i++) {
+        const SchemaStatic *w = &m->to->statics[m->to_statics[i]];
+        if (strcmp(schema_text(m->to, w->name), name))
+            break;
+        if (!is_named(m, v, w))
+            continue;
+        if (found >= 0 && m->to->statics[found].address != w->address)
+            return STATIC_UNCLEAR;
+        found = m->to_statics[i];
+    }
+    return found;
+}
+
+/* Does the old image itself have two of this name? */
+static int stands_twice(const Migration *m, const SchemaStatic *v)
+{
+    for (uint32_t i = 0; i < m->from->static_count; i++) {
+        const SchemaStatic *w = &m->from->statics[i];
+        if (w->address != v->address && w->name == v->name && w->function == v->function &&
+            (w->unit == v->unit || v->flags & w->flags & SCHEMA_EXTERNAL))
+            return 1;
+    }
+    return 0;
+}
+
+/* ---- initialisers ---- */
+
+static Hash link_at(const Schema *s, uint64_t place)
+{
+    uint32_t low = 0, high = s->link_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (s->links[middle].place < place)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->link_count && s->links[low].place == place ? s->links[low].means : (Hash){0};
+}
+
+typedef struct Initials {
+    const Migration *m;
+    const Pair *pair;
+    const SchemaStatic *v, *w;
+    const uint8_t *from;
+    uint8_t *to; /* what the old initialiser says in the new layout; elsewhere the new one */
+    int differs;
+} Initials;
+
+static void convert_initial(Initials *in, uint32_t first, uint32_t count, uint64_t from,
+                            uint64_t to)
+{
+    char why[200];
+    for (uint32_t i = 0; i < count && !in->differs; i++) {
+        Op op = *op_at(in->m, first + i);
+        op.from += from;
+        op.to += to;
+        switch (op.kind) {
+        case OP_COPY:
+        case OP_WORDS:
+            memcpy(in->to + op.to, in->from + op.from, op.bytes);
+            break;
+        case OP_NUMBER:
+        case OP_BITS:
+        case OP_ENUM:
+            in->differs |= value_convert(in->m, in->pair, &op, in->from + op.from, in->to + op.to,
+                                         why, sizeof why) != 0;
+            break;
+        case OP_POINTER:
+        case OP_TABLE:
+            in->differs |= !hash_equal(link_at(in->m->from, in->v->address + op.from),
+                                       link_at(in->m->to, in->w->address + op.to));
+            break;
+        case OP_ARRAY:
+            for (uint64_t n = 0; n < op.bytes && !in->differs; n++)
+                convert_initial(in, first + i + 1, op.body, op.from + n * op.from_step,
+                                op.to + n * op.to_step);
+            i += op.body;
+            break;
+        default:
+            break; /* what gets less room: the new initialiser has no say in the rest */
+        }
+    }
+}
+
+/* Of two layouts: does the new initialiser say something else about what both have? */
+static int initialiser_differs(Migration *m, const SchemaStatic *v, const SchemaStatic *w,
+                               uint32_t index)
+{
+    const Pair *pair = pair_at(m, index);
+    int known = (v->place == SCHEMA_ZERO || v->init_at) && (w->place == SCHEMA_ZERO || w->init_at);
+    if (!known)
+        return 0; /* too long to compare: what was lived counts for more */
+    uint8_t *buffers = calloc(3, (v->bytes > w->bytes ? v->bytes : w->bytes) + 16);
+    if (!buffers) {
+        m->failed = KEEL_ENOMEM;
+        return 0;
+    }
+    size_t step = (v->bytes > w->bytes ? v->bytes : w->bytes) + 16;
+    Initials in = {.m = m, .pair = pair, .v = v, .w = w, .from = buffers, .to = buffers + step};
+    uint8_t *fresh = buffers + 2 * step;
+    if (v->init_at)
+        memcpy(buffers, m->from->initials + v->init_at - 1, v->bytes);
+    if (w->init_at)
+        memcpy(fresh, m->to->initials + w->init_at - 1, w->bytes);
+    memcpy(in.to, fresh, w->bytes);
+    convert_initial(&in, pair->first_op, pair->ops, 0, 0);
+    int differs = in.differs || memcmp(in.to, fresh, w->bytes) != 0;
+    free(buffers);
+    return differs;
+}
+
+static int carries(uint16_t place)
+{
+    return place == SCHEMA_DATA || place == SCHEMA_ZERO;
+}
+
+static void plan_static(Migration *m, uint32_t index)
+{
+    const SchemaStatic *v = &m->from->statics[index];
+    StaticPlan plan = {.from = index};
+    int64_t to = m->static_to[index];
+    if (!carries(v->place))
+        return;
+    if (to == STATIC_UNCLEAR) {
+        if (!m->why.code)
+            err_set(&m->why, KEEL_ETYPE,
+                    "%s%s%s: there is more than one static of this name, which is which can't be "
+                    "told: give them different names",
+                    schema_text(m->from, v->function), v->function ? "." : "",
+                    schema_text(m->from, v->name));
+        return;
+    }
+    if (to < 0) {
+        plan.fate = STATIC_DROPPED;
+    } else {
+        const SchemaStatic *w = &m->to->statics[to];
+        plan.to = (uint32_t)to;
+        plan.pair = plan_pair(m, v->type, w->type, 0);
+        if (!plan.pair)
+            return;
+        if (!pair_at(m, plan.pair)->planned)
+            plan_ops(m, plan.pair);
+        if (!carries(w->place))
+            plan.fate = STATIC_NOTHING;
+        else if ((m->from->types[v->type].flags | m->to->types[w->type].flags) & SCHEMA_DESTRUCTOR)
+            plan.fate = STATIC_OWNER;
+        else if (pair_at(m, plan.pair)->same ? !hash_equal(v->init, w->init)
+                                             : initialiser_differs(m, v, w, plan.pair))
+            plan.fate = STATIC_ANEW;
+        else
+            plan.fate = STATIC_CARRIED;
+    }
+    if (buf_add(&m->statics, &plan, sizeof plan))
+        m->failed = KEEL_ENOMEM;
+}
+
+/* `static T x` of C++ has a guard beside it that tells whether it was constructed. */
+static void plan_guards(Migration *m, const StaticPlan *plan)
+{
+    const SchemaStatic *v = &m->from->statics[plan->from];
+    const char *function = schema_text(m->from, v->function);
+    const char *name = schema_text(m->from, v->name);
+    char guard[1200];
+    if (plan->fate != STATIC_CARRIED || strncmp(function, "_Z", 2))
+        return;
+    size_t n = (size_t)snprintf(guard, sizeof guard, "_ZGVZ%.900sE%zu%.200s", function + 2,
+                                strlen(name), name);
+    for (uint32_t i = 0; i < m->from->symbol_count && n < sizeof guard; i++) {
+        const SchemaSymbol *s = &m->from->symbols[i];
+        uint64_t pair[2] = {s->address};
+        if (strcmp(schema_text(m->from, s->name), guard) || s->bytes != 8 ||
+            names_symbol(m, s, 0, &pair[1]))
+            continue;
+        if (buf_add(&m->guards, pair, sizeof pair))
+            m->failed = KEEL_ENOMEM;
+    }
+}
+
+void plan_statics(Migration *m)
+{
+    const Schema *s = m->from;
+    for (uint32_t i = 0; i < s->static_count; i++) {
+        const SchemaStatic *v = &s->statics[i];
+        m->static_to[i] = find_static(m, v);
+        if (m->static_to[i] >= 0 && stands_twice(m, v))
+            m->static_to[i] = STATIC_UNCLEAR;
+    }
+    /* What several units see is one object, wherever one of them still sees it. */
+    for (uint32_t i = 0; i < s->static_count;) {
+        uint32_t last = i;
+        int64_t known = STATIC_GONE;
+        for (; last < s->static_count && s->statics[last].address == s->statics[i].address; last++)
+            if (m->static_to[last] != STATIC_GONE && known != STATIC_UNCLEAR)
+                known = known >= 0 && m->static_to[last] >= 0 &&
+                                m->to->statics[known].address !=
+                                    m->to->statics[m->static_to[last]].address
+                            ? STATIC_UNCLEAR
+                            : m->static_to[last];
+        for (uint32_t k = i; k < last; k++)
+            m->static_to[k] = known;
+        plan_static(m, i);
+        i = last;
+    }
+    for (size_t i = 0; i < m->statics.bytes / sizeof(StaticPlan); i++)
+        plan_guards(m, (const StaticPlan *)(const void *)m->statics.data + i);
+}

@@ -1,0 +1,161 @@
+/* What the files of the migration share. Nobody outside state/ includes it. */
+#ifndef STATE_MIGRATE_PLAN_H
+#define STATE_MIGRATE_PLAN_H
+
+#include "state/migrate.h"
+
+/* One step of rewriting an object. Offsets are from the object's, or an array element's, start. */
+typedef enum OpKind {
+    OP_COPY,    /* bytes */
+    OP_NUMBER,  /* from one kind of number to another */
+    OP_BITS,    /* the same, a bit field on one side at least */
+    OP_ENUM,    /* by the enumerator's name */
+    OP_POINTER, /* follows what it points to */
+    OP_TABLE,   /* a class's functions */
+    OP_ARRAY,   /* `count` times the `body` operations behind it */
+    OP_EMPTY,   /* has no place in the new type: must be zero */
+    OP_TEXT,    /* characters that get less room: must end within it */
+    OP_WORDS    /* copied; some word may be a pointer, which one isn't known: a union */
+} OpKind;
+
+typedef struct Op {
+    uint8_t kind;
+    uint8_t from_bit, from_bits, to_bit, to_bits;
+    uint64_t from, to, bytes;    /* OP_ARRAY: count */
+    uint64_t from_step, to_step; /* OP_ARRAY */
+    uint32_t from_type, to_type; /* OP_POINTER: what it points to */
+    uint32_t body;               /* OP_ARRAY: how many operations */
+    uint32_t path;               /* for people: "struct order.levels[].price" */
+} Op;
+
+/* A field that has a counterpart. */
+typedef struct Match {
+    uint64_t from, to;
+    uint32_t from_type, to_type;
+    uint32_t name; /* text */
+    uint8_t from_bit, from_bits, to_bit, to_bits, is_table, reserved[3];
+} Match;
+
+/* One that has none. */
+typedef struct Single {
+    uint64_t at;
+    uint32_t type, name, spelled; /* texts */
+    uint8_t bit, bits, reserved[2];
+} Single;
+
+typedef struct Pair {
+    uint32_t from, to;
+    uint8_t kept;     /* the new image doesn't know it: `to` is of the old schema, the same type */
+    uint8_t same;     /* of one layout */
+    uint8_t state;    /* of planning */
+    uint8_t pointers; /* has some, or words that may be */
+    uint8_t walks;    /* must be looked at: it changes, or its pointers may lead to what does */
+    uint8_t planned;  /* operations and what its pointers point to */
+    uint64_t from_bytes, to_bytes;
+    uint32_t first_match, matches, first_dropped, dropped, first_added, added;
+    uint32_t first_op, ops;
+    uint32_t name;               /* text */
+    uint32_t from_tail, to_tail; /* types of the elements behind its end; 0: none */
+    uint64_t from_tail_at, to_tail_at;
+} Pair;
+
+typedef struct Learnt {
+    uint32_t spelled, file; /* texts */
+    uint32_t pair;          /* 0: not a known type, kept as it is */
+} Learnt;
+
+enum { STATIC_GONE = -1, STATIC_UNCLEAR = -2 };
+
+/* What becomes of a static of the old image. */
+typedef enum StaticFate {
+    STATIC_NOTHING, /* constants, caches */
+    STATIC_CARRIED,
+    STATIC_ANEW,   /* its initialiser was edited */
+    STATIC_OWNER,  /* its type has a destructor: starts anew */
+    STATIC_DROPPED /* the new code hasn't it */
+} StaticFate;
+
+typedef struct StaticPlan {
+    uint32_t from, to; /* statics */
+    uint32_t pair;
+    uint8_t fate;
+} StaticPlan;
+
+struct Migration {
+    const Schema *from, *to;
+    Buf pairs; /* Pair; the first is none */
+    Buf matches, singles, ops;
+    Buf texts;
+    Buf learnt;         /* Learnt */
+    Buf statics;        /* StaticPlan */
+    Buf guards;         /* pairs of uint64_t: addresses of the old and the new one */
+    int64_t *static_to; /* by static of `from`: of `to`, or STATIC_… */
+    uint32_t *to_functions, *to_symbols, *to_statics, *from_statics; /* sorted by name */
+    int64_t *unit_to;                                                /* by unit */
+    uint8_t *pointed;   /* by type of `from`: pointers to it may lead into the image */
+    uint32_t *own_pair; /* by type of `from`: with its counterpart, once asked for */
+    int failed;         /* KEEL_ENOMEM */
+    Error why;          /* what refuses it whatever the memory holds */
+    int closed;         /* Pair.walks is known */
+};
+
+static inline Pair *pair_at(const Migration *m, uint32_t index)
+{
+    return (Pair *)(void *)m->pairs.data + index;
+}
+static inline const Match *match_at(const Migration *m, uint32_t index)
+{
+    return (const Match *)(const void *)m->matches.data + index;
+}
+static inline const Single *single_at(const Migration *m, uint32_t index)
+{
+    return (const Single *)(const void *)m->singles.data + index;
+}
+static inline const Op *op_at(const Migration *m, uint32_t index)
+{
+    return (const Op *)(const void *)m->ops.data + index;
+}
+static inline const char *plan_text(const Migration *m, uint32_t at)
+{
+    return m->texts.data + at;
+}
+static inline const Schema *pair_schema(const Migration *m, const Pair *p)
+{
+    return p->kept ? m->from : m->to;
+}
+
+/* migrate_plan.c */
+uint32_t plan_add_text(Migration *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The pair of these types, made when there is none; 0: no memory. */
+uint32_t plan_pair(Migration *m, uint32_t from, uint32_t to, int kept);
+/* The type of the new image that has this one's name, 0 and *ret_none when there is none. */
+uint32_t plan_counterpart(Migration *m, uint32_t from, int *ret_none);
+/* The pair of a type with its counterpart. */
+uint32_t plan_pair_of(Migration *m, uint32_t from);
+/* Plans all pairs and what their pointers lead to; sets `walks`. */
+void plan_close(Migration *m);
+/* Where the part of an object at `offset`, which pointers call `want`, lies in the new one. Both
+ * within one element. 0 or -1. */
+int plan_place(const Migration *m, const Pair *pair, uint64_t offset, uint32_t want, uint64_t *ret);
+uint32_t plan_learn(Migration *m, const char *spelled, const char *file);
+
+/* migrate_ops.c */
+void plan_ops(Migration *m, uint32_t pair);
+
+/* migrate_names.c: entities of the old image in the new one */
+int names_init(Migration *m);
+void names_done(Migration *m);
+void plan_statics(Migration *m);
+/* Addresses are the files' own. KEEL_ENOTFOUND, KEEL_ECHANGED: unclear. */
+int names_function(const Migration *m, uint64_t address, uint64_t *ret, const char **ret_name);
+int names_symbol(const Migration *m, const SchemaSymbol *symbol, uint64_t offset, uint64_t *ret);
+/* What stands at an old address, for sentences. */
+void names_describe(const Schema *schema, uint64_t address, char *ret, size_t room);
+
+/* migrate_value.c */
+/* A number from one place to another; KEEL_ETYPE and a reason when it doesn't fit. */
+int value_convert(const Migration *m, const Pair *pair, const Op *op, const uint8_t *from,
+                  uint8_t *to, char *ret_why, size_t room);
+uint64_t value_bits(const uint8_t *at, unsigned bit, unsigned bits);
+
+#endif

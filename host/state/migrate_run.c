@@ -1,0 +1,184 @@
+/* One migration from end to end: index, types of opaque blocks, objects, statics. Owns what it
+ * needs for the time of the call. [frame] */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "state/migrate_run.h"
+
+int walk_refuse(Walk *w, const char *format, ...)
+{
+    char text[700];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (!w->code)
+        w->code = err_set(w->err, KEEL_ETYPE, "%s", text);
+    return w->code;
+}
+
+void walk_report(Walk *w, const char *format, ...)
+{
+    va_list args;
+    if (w->odd_count++)
+        return;
+    va_start(args, format);
+    vsnprintf(w->odd, sizeof w->odd, format, args);
+    va_end(args);
+}
+
+typedef struct Learning {
+    Migration *m;
+    State *state;
+} Learning;
+
+int migration_learn_state(Migration *m, State *state)
+{
+    const ArenaHead *head = arena_head(state);
+    for (uint32_t i = 1; i <= head->type_count; i++) {
+        const TypeRecord *record = type_record(state, i);
+        if (!record)
+            continue;
+        const char *spelled = (const char *)(uintptr_t)record->text;
+        plan_learn(m, spelled, spelled + record->spelling_bytes + 1);
+    }
+    plan_close(m);
+    return m->failed;
+}
+
+int migration_list_types(const State *state, Buf *ret)
+{
+    const ArenaHead *head = arena_head(state);
+    int rc = 0;
+    for (uint32_t i = 1; i <= head->type_count && !rc; i++) {
+        const TypeRecord *record = type_record(state, i);
+        if (!record)
+            continue;
+        const char *spelled = (const char *)(uintptr_t)record->text;
+        const char *file = spelled + record->spelling_bytes + 1;
+        rc = buf_add(ret, spelled, strlen(spelled) + 1);
+        rc = rc ? rc : buf_add(ret, file, strlen(file) + 1);
+    }
+    return rc;
+}
+
+/* Is there anything in the state that the plan touches? Types that nobody uses don't count, but
+ * they are few, and asking all objects would cost more. */
+static int touches_objects(const Migration *m)
+{
+    uint32_t count = (uint32_t)(m->pairs.bytes / sizeof(Pair));
+    for (uint32_t i = 1; i < count; i++)
+        if (pair_at(m, i)->walks)
+            return 1;
+    return 0;
+}
+
+static int by_object(const void *a, const void *b)
+{
+    const AtticEntry *x = a, *y = b;
+    if (x->object != y->object)
+        return x->object < y->object ? -1 : 1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+/* What this migration's forerunner dropped comes back, into objects that are still the same ones:
+ * those that were made since have another mark. */
+static void open_attic(Walk *w)
+{
+    const MigrateAttic *attic = w->run->attic;
+    const AtticEntry *entries = (const AtticEntry *)(const void *)attic->entries.data;
+    for (size_t i = 0; i < attic->entries.bytes / sizeof *entries; i++) {
+        const AtticEntry *entry = &entries[i];
+        const Object *object = index_find(w, entry->object);
+        if (!object || (uintptr_t)object->at != entry->object || !object->pair)
+            continue;
+        const Pair *pair = pair_at(w->m, object->pair);
+        const ObjectHead *head = (const ObjectHead *)(const void *)object->to - 1;
+        uint64_t bytes = heap_object_bytes(w->state, head);
+        uint64_t at = entry->index * pair->to_bytes + entry->offset;
+        if (pair->same || pair->kept || entry->offset + entry->bytes > pair->to_bytes ||
+            at + entry->bytes > bytes || !(object->flags & OBJECT_MARKED))
+            continue;
+        memcpy(object->to + at, attic->bytes.data + entry->at, entry->bytes);
+    }
+}
+
+/* Marks the objects that the attic has something of; new ones have no mark. */
+static void mark_objects(Walk *w, MigrateAttic *attic)
+{
+    AtticEntry *entries = (AtticEntry *)(void *)attic->entries.data;
+    size_t count = attic->entries.bytes / sizeof *entries;
+    for (uint32_t i = 0; i < w->count; i++) {
+        Object *object = &w->objects[i];
+        if (object->at && object->pair && !pair_at(w->m, object->pair)->same)
+            ((ObjectHead *)(void *)object->to - 1)->reserved = 0;
+    }
+    for (size_t i = 0; i < count; i++)
+        ((ObjectHead *)(uintptr_t)entries[i].object - 1)->reserved = 1;
+    if (count)
+        qsort(entries, count, sizeof *entries, by_object);
+}
+
+static int run_objects(Walk *w)
+{
+    int rc = index_build(w);
+    if (!rc)
+        plan_close(w->m);
+    rc = rc ? rc : w->m->failed;
+    if (rc)
+        return err_set(w->err, rc, "no memory to look at the state");
+    if (!touches_objects(w->m))
+        return 0;
+    rc = typing_run(w);
+    if (rc && !w->code)
+        return err_set(w->err, rc, "no memory to look at the state");
+    w->rewritten = calloc(w->m->pairs.bytes / sizeof(Pair) + 1, sizeof *w->rewritten);
+    w->not_empty = calloc(w->m->singles.bytes / sizeof(Single) + 1, sizeof *w->not_empty);
+    if (!rc && (!w->rewritten || !w->not_empty))
+        return err_set(w->err, KEEL_ENOMEM, "no memory to look at the state");
+    rc = rc ? rc : apply_objects(w);
+    if (!rc && w->run->attic)
+        open_attic(w);
+    if (!rc && w->run->ret_attic)
+        mark_objects(w, *w->run->ret_attic);
+    return rc;
+}
+
+int migration_run(Migration *m, State *state, const MigrateRun *run, MigrateResult *ret, Error *err)
+{
+    Error none;
+    Walk w = {.m = m, .state = state, .run = run, .result = ret, .err = err ? err : &none};
+    memset(ret, 0, sizeof *ret);
+    if (run->ret_attic && !(*run->ret_attic = calloc(1, sizeof **run->ret_attic)))
+        return err_set(err, KEEL_ENOMEM, "no memory for what a migration drops");
+    if (m->why.code)
+        return err_set(err, m->why.code, "%s", m->why.text);
+    int rc = migration_learn_state(m, state);
+    if (rc)
+        err_set(w.err, rc, "no memory for a plan");
+    if (!rc && touches_objects(m))
+        rc = run_objects(&w);
+    rc = rc ? rc : carry_statics(&w);
+    if (!rc)
+        say_result(&w);
+    index_done(&w);
+    free(w.rewritten);
+    free(w.not_empty);
+    free(w.literal_at);
+    if (rc && run->ret_attic) {
+        migrate_attic_free(*run->ret_attic);
+        *run->ret_attic = NULL;
+    }
+    return rc;
+}
+
+void migrate_attic_free(MigrateAttic *attic)
+{
+    if (!attic)
+        return;
+    buf_done(&attic->entries);
+    buf_done(&attic->bytes);
+    free(attic);
+}

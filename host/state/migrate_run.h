@@ -1,0 +1,110 @@
+/* Inside the migration: one execution of a plan on a State. Nobody outside state/ includes it. */
+#ifndef STATE_MIGRATE_RUN_H
+#define STATE_MIGRATE_RUN_H
+
+#include "state/internal.h"
+#include "state/migrate_plan.h"
+
+enum {
+    OBJECT_QUEUED = 1,
+    OBJECT_MOVED = 2,
+    OBJECT_NAMELESS = 4, /* reached by pointers that don't tell a type */
+    OBJECT_MIDDLE = 8,   /* reached in its middle only */
+    OBJECT_MARKED = 16   /* the attic has something of it */
+};
+
+typedef struct Object {
+    uint8_t *at; /* NULL: a free slot */
+    uint8_t *to; /* where it will be */
+    uint64_t bytes, count;
+    uint32_t pair; /* 0: not known */
+    uint32_t type; /* of the arena; TYPE_OPAQUE */
+    uint32_t flags;
+    uint32_t inner, inner_at; /* OBJECT_MIDDLE: what a pointer called its middle */
+} Object;
+
+/* Which objects a data page holds. */
+typedef struct PageObjects {
+    uint32_t first, count; /* objects; count 0: none, or a large one's */
+    uint32_t run, slot_bytes;
+} PageObjects;
+
+typedef struct KnownPointer {
+    uint64_t from, to;
+    uint32_t want;
+} KnownPointer;
+
+enum { KNOWN_POINTERS = 256 };
+
+/* A migration that may be taken back: where its objects came from. Values that it dropped are
+ * copied here, since what was their place is used. */
+struct MigrateAttic {
+    Buf entries; /* AtticEntry, by address */
+    Buf bytes;
+};
+
+typedef struct AtticEntry {
+    uint64_t object; /* where it is since */
+    uint64_t index;  /* element */
+    uint64_t at;     /* in `bytes` */
+    uint32_t type;   /* of the old schema */
+    uint32_t bytes, offset, reserved;
+} AtticEntry;
+
+typedef struct Walk {
+    Migration *m;
+    State *state;
+    const MigrateRun *run;
+    MigrateResult *result;
+    Error *err;
+    int code; /* the first failure */
+
+    Object *objects;
+    uint32_t count, room;
+    PageObjects *pages;
+    uint32_t top;
+    uint32_t *larges; /* objects with a run of their own, by address */
+    uint32_t large_count, large_room;
+    uint32_t *pair_of_type; /* by arena type id; UINT32_MAX: not asked yet */
+    uint32_t type_count;
+    uint32_t *queue, queued, queue_room;
+    KnownPointer known[KNOWN_POINTERS];
+    uint32_t literal_room, literal_count;
+    uint64_t *literal_at; /* addresses by content */
+    uint64_t *rewritten;  /* by pair: objects */
+    uint64_t *not_empty;  /* by single: dropped values that weren't zero */
+    uint64_t odd_words;   /* that look like pointers to what moved */
+    char odd[200];        /* the first of what can only be reported */
+    uint64_t odd_count;
+} Walk;
+
+/* Remembers the first failure. */
+int walk_refuse(Walk *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void walk_report(Walk *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* migrate_index.c */
+int index_build(Walk *w);
+void index_done(Walk *w);
+Object *index_find(const Walk *w, uint64_t address); /* also one behind its end; NULL */
+
+/* migrate_typing.c: what opaque blocks hold, by the pointers that lead to them */
+int typing_run(Walk *w);
+
+/* migrate_point.c */
+int point_translate(Walk *w, const Op *op, uint64_t value, uint64_t *ret);
+int point_table(Walk *w, const Op *op, uint64_t value, uint64_t *ret);
+int point_words(Walk *w, const Op *op, const uint8_t *from);
+
+/* migrate_apply.c */
+enum { APPLY_WRITE, APPLY_CHECK };
+int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const uint8_t *from,
+              uint8_t *to, int mode);
+int apply_objects(Walk *w);
+
+/* migrate_carry.c: statics */
+int carry_statics(Walk *w);
+
+/* migrate_say.c */
+void say_result(Walk *w);
+
+#endif

@@ -1,0 +1,98 @@
+/* Sentences about a migration: what was done, and what would be. Changes nothing. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "state/migrate_run.h"
+
+typedef struct Line {
+    char *text;
+    size_t at, room;
+} Line;
+
+static void add(Line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(Line *line, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (line->at < line->room) {
+        int n = vsnprintf(line->text + line->at, line->room - line->at, format, args);
+        line->at += n > 0 ? (size_t)n : 0;
+    }
+    va_end(args);
+}
+
+/* 12,480 */
+static const char *thousands(uint64_t n, char *room)
+{
+    char plain[32];
+    int bytes = snprintf(plain, sizeof plain, "%llu", (unsigned long long)n), at = 0;
+    for (int i = 0; i < bytes; i++) {
+        if (i && (bytes - i) % 3 == 0)
+            room[at++] = ',';
+        room[at++] = plain[i];
+    }
+    room[at] = 0;
+    return room;
+}
+
+static void say_pair(const Walk *w, const Pair *pair, uint64_t count, Line *line)
+{
+    char number[40];
+    add(line, "%s%s × %s", line->at ? "; " : "", thousands(count, number),
+        plan_text(w->m, pair->name));
+    for (uint32_t i = 0; i < pair->added && i < 4; i++)
+        add(line, "%s%s", i ? ", " : ": new ",
+            plan_text(w->m, single_at(w->m, pair->first_added + i)->name));
+    if (pair->added > 4)
+        add(line, " and %u more", pair->added - 4);
+    for (uint32_t i = 0; i < pair->dropped && i < 4; i++) {
+        const Single *single = single_at(w->m, pair->first_dropped + i);
+        uint64_t set = w->not_empty[pair->first_dropped + i];
+        add(line, "%s%s (%s",
+            i             ? ", "
+            : pair->added ? "; dropped: "
+                          : ": dropped: ",
+            plan_text(w->m, single->name), plan_text(w->m, single->spelled));
+        if (set)
+            add(line, ", %s not empty", thousands(set, number));
+        add(line, ")");
+    }
+    if (pair->dropped > 4)
+        add(line, " and %u more", pair->dropped - 4);
+}
+
+void say_result(Walk *w)
+{
+    Line line = {w->result->text, 0, sizeof w->result->text};
+    uint32_t count = (uint32_t)(w->m->pairs.bytes / sizeof(Pair)), said = 0;
+    for (uint32_t i = 1; i < count && w->rewritten; i++) {
+        if (!w->rewritten[i] || said++ > 5)
+            continue;
+        say_pair(w, pair_at(w->m, i), w->rewritten[i], &line);
+    }
+    if (w->result->statics_anew) {
+        add(&line, "%snew initialiser: ", line.at ? "; " : "");
+        const StaticPlan *plans = (const StaticPlan *)(const void *)w->m->statics.data;
+        const char *comma = "";
+        for (size_t i = 0, n = 0; i < w->m->statics.bytes / sizeof *plans && n < 4; i++) {
+            if (plans[i].fate != STATIC_ANEW)
+                continue;
+            add(&line, "%s%s", comma,
+                schema_text(w->m->from, w->m->from->statics[plans[i].from].name));
+            comma = ", ";
+            n++;
+        }
+        if (w->result->statics_anew > 4)
+            add(&line, " and %llu more", (unsigned long long)w->result->statics_anew - 4);
+    }
+    if (w->odd_count) {
+        add(&line, "%s%s", line.at ? "; " : "", w->odd);
+        if (w->odd_count > 1)
+            add(&line, " and %llu more like it", (unsigned long long)w->odd_count - 1);
+    }
+    if (w->odd_words)
+        add(&line, "%s%llu words of untyped memory look like pointers to objects that moved",
+            line.at ? "; " : "", (unsigned long long)w->odd_words);
+}

@@ -1,0 +1,151 @@
+/* The swap's side of migration: plans on the engine thread, execution at the boundary. Owns the
+ * plans and the attic of an attempt. */
+#include "swap/migrating.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "image/reading.h"
+
+void migrating_look(Attempt *attempt)
+{
+    const Generation *running = attempt->slot->running;
+    Migrating *how = &attempt->migrating;
+    how->from_place = (MigratePlace){running->load_first, running->load_last, running->load_bias};
+    memcpy(how->from_statics, running->statics, sizeof how->from_statics);
+    how->from_static_count = running->static_count;
+    how->saves = TABLE_ENTRY(running->table, save) != NULL;
+    how->types.bytes = 0;
+    migration_list_types(attempt->slot->state, &attempt->migrating.types);
+}
+
+static int plan(Attempt *attempt, const Schema *from, const Schema *to, Migration **ret, Error *err)
+{
+    const Buf *types = &attempt->migrating.types;
+    int rc = migration_new(from, to, ret, err);
+    for (size_t at = 0; !rc && at < types->bytes;) {
+        const char *spelled = types->data + at, *file = spelled + strlen(spelled) + 1;
+        if (migration_learn(*ret, spelled, file))
+            rc = err_set(err, KEEL_ENOMEM, "no memory for a plan");
+        at += (size_t)(file + strlen(file) + 1 - spelled);
+    }
+    return rc;
+}
+
+int migrating_plan(Attempt *attempt, Error *err)
+{
+    Error why = {0};
+    const char *unread = "it was not read";
+    const Reading *before = attempt->from ? image_reading(attempt->from) : NULL;
+    const Schema *from = reading_schema(before, &unread);
+    const Schema *to = from ? reading_schema(image_reading(attempt->image), &unread) : NULL;
+    migrating_done(attempt);
+    if (attempt->how != TRIAL_KEEP)
+        return KEEL_OK;
+    int rc = to ? plan(attempt, from, to, &attempt->migrating.there, &why)
+                : err_set(&why, KEEL_EUNSUPPORTED, "%s", unread ? unread : "it was not read");
+    if (rc == KEEL_ETYPE)
+        return err_set(err, rc, "%s: %s", attempt->slot->name, why.text);
+    Error ignored = {0};
+    if (!rc && plan(attempt, to, from, &attempt->migrating.back, &ignored))
+        attempt->migrating.back = NULL; /* then a rollback goes to the state at the swap */
+    if (rc)
+        log_debug("swap", "%s: the state is kept without rules: %s", attempt->slot->name, why.text);
+    return KEEL_OK;
+}
+
+static MigratePlace place_of(const Generation *generation)
+{
+    return (MigratePlace){generation->load_first, generation->load_last, generation->load_bias};
+}
+
+void migrating_ask(const Attempt *attempt, TrialRequest *request)
+{
+    const Migrating *how = &attempt->migrating;
+    if (!how->there || request->how != TRIAL_KEEP)
+        return;
+    request->from = attempt->from;
+    request->from_place = how->from_place;
+    memcpy(request->from_statics, how->from_statics, sizeof request->from_statics);
+    request->from_static_count = how->from_static_count;
+    request->from_saves = how->saves;
+    request->from_schema = reading_part(image_reading(attempt->from), READING_SCHEMA, NULL);
+    request->to_schema = reading_part(image_reading(attempt->image), READING_SCHEMA, NULL);
+}
+
+int migrating_by_hooks(const Attempt *attempt, const Generation *old, const Generation *fresh)
+{
+    return attempt->migrating.there && migration_changes(attempt->migrating.there) &&
+           TABLE_ENTRY(old->table, save) && TABLE_ENTRY(fresh->table, restore);
+}
+
+static int has_checkpoint(const Attempt *attempt)
+{
+    StateStatus status;
+    state_status(attempt->slot->state, &status);
+    return status.tier != STATE_TIER_OFF;
+}
+
+int migrating_over(Attempt *attempt, const Generation *old, Error *err)
+{
+    Migrating *how = &attempt->migrating;
+    if (!how->there)
+        return KEEL_OK;
+    MigrateRun run = {.from = place_of(old),
+                      .to = place_of(attempt->fresh),
+                      .check_first = !has_checkpoint(attempt),
+                      .ret_attic = &how->attic};
+    migrate_attic_free(how->attic);
+    how->attic = NULL;
+    int64_t before = clock_now_ns();
+    int rc = migration_run(how->there, attempt->slot->state, &run, &how->result, err);
+    how->spent_ns = clock_now_ns() - before;
+    how->done = !rc;
+    return rc;
+}
+
+int migrating_back(Attempt *attempt, const Generation *fresh, const Generation *old, Error *err)
+{
+    Migrating *how = &attempt->migrating;
+    if (!how->done)
+        return KEEL_EUNSUPPORTED;
+    if (!how->back)
+        return err_set(err, KEEL_ETYPE, "the rules know no way back");
+    MigrateResult result;
+    MigrateRun run = {.from = place_of(fresh),
+                      .to = place_of(old),
+                      .check_first = !has_checkpoint(attempt),
+                      .attic = how->attic};
+    return migration_run(how->back, attempt->slot->state, &run, &result, err);
+}
+
+void migrating_done(Attempt *attempt)
+{
+    Migrating *how = &attempt->migrating;
+    migration_free(how->there);
+    migration_free(how->back);
+    migrate_attic_free(how->attic);
+    how->there = how->back = NULL;
+    how->attic = NULL;
+    how->done = 0;
+}
+
+void migrating_say(const Attempt *attempt)
+{
+    const Migrating *how = &attempt->migrating;
+    const MigrateResult *r = &how->result;
+    if (!how->done)
+        return;
+    if (*r->text)
+        log_info("swap", "%s: %s%s in %.1f ms", attempt->slot->name, r->objects ? "migrated " : "",
+                 r->text, (double)how->spent_ns / 1e6);
+    log_debug(
+        "swap",
+        "%s: %llu objects rewritten, %llu of them moved, %llu pointers into the code followed, "
+        "%llu literals kept, %llu statics carried",
+        attempt->slot->name, (unsigned long long)r->objects, (unsigned long long)r->moved,
+        (unsigned long long)r->pointers, (unsigned long long)r->literals,
+        (unsigned long long)r->statics);
+}
