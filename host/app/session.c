@@ -17,10 +17,8 @@
 
 void session_init(Session *session, const char *command)
 {
-    *session = (Session){.command = command,
-                         .fps = 60,
-                         .view.quiet = 1,
-                         .options.size = sizeof session->options};
+    *session = (Session){
+        .command = command, .fps = 60, .view.quiet = 1, .options.size = sizeof session->options};
 }
 
 static int choice(const char *command, const char *what, const char *given,
@@ -82,6 +80,22 @@ static int handover(Session *session, char *given)
     return o->handover != 0;
 }
 
+/* "1/4", or "25%". */
+static int canary(Session *session, const char *given)
+{
+    unsigned part = 0, whole = 100;
+    int end = 0;
+    int good = (sscanf(given, "%u/%u%n", &part, &whole, &end) == 2 && !given[end]) ||
+               (sscanf(given, "%u%%%n", &part, &end) == 1 && end && !given[end] && (whole = 100));
+    if (good && part && part < whole && whole <= 1000000) {
+        session->options.canary_permille = part * 1000 / whole ? part * 1000 / whole : 1;
+        return 1;
+    }
+    fprintf(stderr, "keel %s: --canary takes a share below all, such as 1/4 or 25%%; not \"%s\"\n",
+            session->command, given);
+    return 0;
+}
+
 int session_option(Session *session, int option, char **argv)
 {
     static const char *const trials[] = {"on", "off", "strict", NULL};
@@ -122,6 +136,9 @@ int session_option(Session *session, int option, char **argv)
         break;
     case 'I':
         session->options.swap_identical = 1;
+        break;
+    case SESSION_CANARY:
+        good = canary(session, optarg);
         break;
     case SESSION_HANDOVER:
         good = handover(session, optarg);

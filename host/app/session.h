@@ -11,7 +11,7 @@
 #include "loop/pacer.h"
 
 enum { SESSION_MODULES = 64 };
-enum { SESSION_HANDOVER = 2000 }; /* an option without a letter */
+enum { SESSION_HANDOVER = 2000, SESSION_CANARY }; /* options without a letter */
 
 typedef struct Session {
     const char *command; /* "run": for sentences */
@@ -33,28 +33,31 @@ typedef struct Session {
         {"trial", required_argument, NULL, 't'}, {"memory", required_argument, NULL, 'm'},         \
         {"deadline", required_argument, NULL, 'd'}, {"probation", required_argument, NULL, 'p'},   \
         {"handover", required_argument, NULL, SESSION_HANDOVER},                                   \
+        {"canary", required_argument, NULL, SESSION_CANARY},                                       \
         {"name", required_argument, NULL, 'N'}, {"json", no_argument, NULL, 'j'},                  \
         {"verbose", no_argument, NULL, 'v'}, {"rewind", required_argument, NULL, 'R'},             \
         {"swap-identical", no_argument, NULL, 'I'},                                                \
     {                                                                                              \
         "help", no_argument, NULL, 'h'                                                             \
     }
-#define SESSION_HELP                                                                    \
-    VIEW_HELP                                                                           \
-    "  --frames N         end after N frames\n"                                         \
-    "  --fps N|max        frames a second (60); max: as many as it goes\n"              \
-    "  --trial MODE       on (try each candidate in a helper process first), off, or\n" \
-    "                     strict (take only what the trial proved)\n"                   \
-    "  --memory MODE      how changed memory is found: auto, track, copy or off\n"      \
-    "  --deadline MS      longest time for one call of a module; 0: no limit\n"         \
-    "  --swap-identical   swap also a rebuild whose code is the same\n"                 \
-    "  --probation N      frames that the generation before stays ready (120)\n"        \
-    "  --rewind SECONDS   how far it can be put back in time (keel dev: 10; else 0)\n"  \
-    "  --handover shadow  let a candidate run beside the running generation, on the\n"  \
-    "                     same frames, and take over when its state was the same\n"     \
-    "                     five times in a row; shadow,frames=N,lag=MS,wait=MS\n"        \
-    "  --name NAME        name or path of the control socket (default)\n"               \
-    "  --json             one JSON object a line instead of text\n"                     \
+#define SESSION_HELP                                                                         \
+    VIEW_HELP                                                                                \
+    "  --frames N         end after N frames\n"                                              \
+    "  --fps N|max        frames a second (60); max: as many as it goes\n"                   \
+    "  --trial MODE       on (try each candidate in a helper process first), off, or\n"      \
+    "                     strict (take only what the trial proved)\n"                        \
+    "  --memory MODE      how changed memory is found: auto, track, copy or off\n"           \
+    "  --deadline MS      longest time for one call of a module; 0: no limit\n"              \
+    "  --swap-identical   swap also a rebuild whose code is the same\n"                      \
+    "  --probation N      frames that the generation before stays ready (120)\n"             \
+    "  --rewind SECONDS   how far it can be put back in time (keel dev: 10; else 0)\n"       \
+    "  --handover shadow  let a candidate run beside the running generation, on the\n"       \
+    "                     same frames, and take over when its state was the same\n"          \
+    "                     five times in a row; shadow,frames=N,lag=MS,wait=MS\n"             \
+    "  --canary 1/4       of the slots of one file a quarter takes a new build first, the\n" \
+    "                     others when it has proven itself there\n"                          \
+    "  --name NAME        name or path of the control socket (default)\n"                    \
+    "  --json             one JSON object a line instead of text\n"                          \
     "  -v, --verbose      say more\n"
 
 void session_init(Session *session, const char *command);

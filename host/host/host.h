@@ -26,11 +26,13 @@ typedef struct keel_host Host;
 typedef struct Watched {
     Slot *slot;
     char *path;
-    int watch_id;  /* -1: not watched */
-    int signed_id; /* of its manifest; -1 the same */
-    Group *active; /* being prepared or waiting for its first frame */
-    int again;     /* the file changed meanwhile */
-    int shut_out;  /* its file waits until the loader loads again */
+    int watch_id;    /* -1: not watched */
+    int signed_id;   /* of its manifest; -1 the same */
+    Group *active;   /* being prepared or waiting for its first frame */
+    int again;       /* the file changed meanwhile */
+    int shut_out;    /* its file waits until the loader loads again */
+    int held;        /* its file waits until others have proven it, see canary.h */
+    uint64_t unwell; /* of a slot that goes first: refusals and rollbacks before */
 } Watched;
 
 /* What the host asks of a window between frames. Without one the clipboard is the host's own. All
@@ -42,8 +44,8 @@ typedef struct HostWindow {
     void *user;
 } HostWindow;
 
-/* Has the next picture written to the file `path`. `done` comes on any thread, once, unless an error
- * is returned. [frame] */
+/* Has the next picture written to the file `path`. `done` comes on any thread, once, unless an
+ * error is returned. [frame] */
 typedef void HostShotDone(const Error *err, void *user);
 typedef int HostShoot(void *screen, const char *path, HostShotDone *done, void *user, Error *err);
 
@@ -65,8 +67,9 @@ struct keel_host {
     uv_timer_t loader_look;      /* runs while a slot is shut out */
     Watched watched[HOST_SLOTS]; /* [engine] */
     int watched_count;
-    int closing;          /* [engine] no new swap begins */
-    struct Asked *parked; /* [engine] asked for; wait until their slots are free */
+    uv_timer_t canary_look; /* [engine] while `polling` */
+    int closing;            /* [engine] no new swap begins */
+    struct Asked *parked;   /* [engine] asked for; wait until their slots are free */
 
     Slot *slots[HOST_SLOTS]; /* [frame]; grows only */
     _Atomic int slot_count;
@@ -76,10 +79,11 @@ struct keel_host {
     _Atomic uint32_t paused;
     _Atomic int quit;
     DrawScreen screen; /* [frame] what slots draw on */
-    void (*listen)(void *screen); /* [frame] a screen's: takes what waits at the boundary's other_fd */
+    void (*listen)(
+        void *screen); /* [frame] a screen's: takes what waits at the boundary's other_fd */
     HostShoot *shoot;  /* [frame] a screen's, NULL where there is none */
     void *shoot_user;
-    uint64_t frames;   /* [frame] */
+    uint64_t frames; /* [frame] */
     int64_t opened_ns;
 
     /* Modules' time stands still while they do. [frame] */
@@ -141,6 +145,8 @@ void host_look_for_swaps(void *host_swaps);
 
 /* Stops watching all. [engine] */
 void host_watch_end(void *host);
+/* Looks at the slot's file now. [engine] */
+void host_begin_by_file(Host *host, Watched *watched);
 int host_watch_begin(Host *host, Error *err);
 
 /* Goes back to the generation before: in probation at once, else by a swap to the image before.

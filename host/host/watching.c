@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "host/canary.h"
 #include "host/host.h"
 
 enum { LOADER_LOOK_MS = 250 };
@@ -20,7 +21,6 @@ static Watched *watched_of(Host *host, const Slot *slot)
     return NULL;
 }
 
-static void begin_by_file(Host *host, Watched *watched);
 static void begin_parked(Host *host);
 
 /* Every slot of the group is free again; who waited for them begins, and files that changed
@@ -33,7 +33,7 @@ static void group_over(Host *host, const Group *group)
     begin_parked(host);
     for (int i = 0; i < host->watched_count; i++)
         if (!host->watched[i].active && host->watched[i].again)
-            begin_by_file(host, &host->watched[i]);
+            host_begin_by_file(host, &host->watched[i]);
 }
 
 static void look_at_loader(uv_timer_t *timer)
@@ -51,7 +51,7 @@ static void look_at_loader(uv_timer_t *timer)
         watched->shut_out = 0;
         watched->again = 1; /* for whoever ends, if a swap is under way */
         if (!watched->active)
-            begin_by_file(host, watched);
+            host_begin_by_file(host, watched);
     }
 }
 
@@ -86,7 +86,7 @@ static void file_swap_over(Group *group, const Error *err, void *user)
     group_over(host, group);
 }
 
-static void begin_by_file(Host *host, Watched *watched)
+void host_begin_by_file(Host *host, Watched *watched)
 {
     watched->again = 0;
     if (host->closing)
@@ -105,13 +105,13 @@ static void file_changed(int id, void *user)
     Host *host = user;
     for (int i = 0; i < host->watched_count; i++) {
         Watched *watched = &host->watched[i];
-        if (watched->watch_id != id && watched->signed_id != id)
+        if ((watched->watch_id != id && watched->signed_id != id) || canary_waits(host, watched))
             continue;
         if (watched->active) {
             watched->again = 1;
             group_look_now(watched->active);
         } else {
-            begin_by_file(host, watched);
+            host_begin_by_file(host, watched);
         }
     }
 }
@@ -141,6 +141,7 @@ static void watch_begin(void *user)
     uv_poll_start(&host->watcher_poll, UV_READABLE, events);
     uv_timer_init(loop_uv(host->loop), &host->loader_look);
     host->loader_look.data = host;
+    canary_begin(host);
     host->polling = 1;
 }
 
@@ -170,6 +171,7 @@ void host_watch_end(void *user)
         host->polling = 0;
         uv_close((uv_handle_t *)&host->watcher_poll, NULL);
         uv_close((uv_handle_t *)&host->loader_look, NULL);
+        canary_end(host);
     }
     swap_close(&host->swapper);
     watcher_free(host->watcher);

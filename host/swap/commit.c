@@ -202,6 +202,7 @@ int group_commit(Group *group, Error *err)
                                       .first = 1};
         if (attempt->how != TRIAL_KEEP)
             past_forget(slot->past, "the types of the state changed in a swap since then");
+        atomic_store(&slot->trying, 1);
         breaker_reset(&slot->breaker);
         slot->swaps++;
     }
@@ -235,6 +236,7 @@ static void leave_probation(Slot *slot)
     if (slot->probation.before)
         state_unpin(slot->probation.before);
     slot->probation = (Probation){0};
+    atomic_store(&slot->trying, 0);
     group_unref(group);
 }
 
@@ -408,6 +410,7 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
     state_commit(slot->state, NULL);
     effects_commit(&slot->effects); /* what restore asked for */
     slot->rolled_back++;
+    atomic_fetch_add(&slot->taken_back, 1);
     char text[600];
     snprintf(text, sizeof text, "generation %llu rolled back to %llu: %s; %s",
              (unsigned long long)fresh->number, (unsigned long long)(old ? old->number : 0), why,

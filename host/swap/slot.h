@@ -100,8 +100,10 @@ struct keel_slot {
     uint32_t probation_frames;
 
     uint64_t frames, faults, undone, swaps, rolled_back;
-    _Atomic uint64_t refused; /* counted by the engine thread */
-    _Atomic uint64_t alarms;  /* of those, builds that no trusted key vouches for */
+    _Atomic uint64_t refused;    /* counted by the engine thread */
+    _Atomic uint64_t taken_back; /* rollbacks, for the engine thread */
+    _Atomic int trying;          /* in probation, for the engine thread */
+    _Atomic uint64_t alarms;     /* of those, builds that no trusted key vouches for */
     int64_t pause_ns;
     int32_t fail_code; /* what the module said by keel_fail in this call */
     char fail_text[256];

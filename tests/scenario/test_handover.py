@@ -1,4 +1,7 @@
-"""A candidate takes over only after it has run beside the running generation and done the same."""
+"""A candidate takes over only after it has run beside the running generation and done the same, and
+in a share of the slots first."""
+import os
+
 import keeltest
 from keeltest import build
 
@@ -176,6 +179,64 @@ class Handover(keeltest.KeelTest):
     def test_wrong_use(self):
         for given in ("", "shade", "shadow,frames", "frames=3", "shadow,frames=x", "shadow,lag=0"):
             done = self.keel("run", "x.so", "--handover", given)
+            self.assertEqual(done.returncode, 2, given)
+            self.sentence(done.stderr)
+
+
+
+class Canary(keeltest.KeelTest):
+    """Four slots of one file; a new build goes to one of them first."""
+
+    def begin(self, share="1/4"):
+        self.place(module(1))
+        live = self.host(*[self.path("m.so")] * 4, "--headless", "--canary", share,
+                         "--probation", "30", "-v")
+        live.wait("build 1 runs", count=4)
+        return live
+
+    def generations(self, live):
+        return [slot["generation"] for slot in live.status()["slots"]]
+
+    def test_the_others_follow(self):
+        live = self.begin()
+        before = self.generations(live)
+        self.place(module(2))
+        live.wait("build 2 runs", count=1)
+        live.wait("waits until others have proven", count=3)
+        live.wait("build 2 runs", count=4)
+        story = [text for text in live.texts("build 2 runs|waits until")]
+        self.assertEqual(len(story), 7)
+        self.assertTrue(all(b > a for a, b in zip(before, self.generations(live))))
+        live.end()
+
+    def test_a_bad_one_stays_alone(self):
+        live = self.begin()
+        before = self.generations(live)
+        self.place(module(2, "static int n; if (keel_run_mode(k) == KEEL_MODE_LIVE && ++n == 10) "
+                             "*(volatile int *)8 = 1;"))
+        live.wait("rolled back to")
+        live.wait("stays as it is: .* which went first, didn't keep the new build", count=3)
+        live.frames_pass(5)
+        self.assertEqual(self.generations(live), before)
+        self.assertEqual([slot["faults"] > 0 for slot in live.status()["slots"]],
+                         [True, False, False, False])
+        live.end()
+
+    def test_a_refused_one_is_refused_once(self):
+        live = self.begin("50%")
+        with open(self.path("m.so.part"), "w") as file:
+            file.write("no module at all\n")
+        os.rename(self.path("m.so.part"), self.path("m.so"))
+        live.wait("refused", count=2)
+        live.wait("stays as it is", count=2)
+        self.assertEqual(len(live.texts(": refused")), 2)
+        self.place(module(3))
+        live.wait("build 3 runs", count=4)
+        live.end()
+
+    def test_wrong_use(self):
+        for given in ("", "1", "1/1", "0/4", "5/4", "100%", "x", "1/4x"):
+            done = self.keel("run", "x.so", "--canary", given)
             self.assertEqual(done.returncode, 2, given)
             self.sentence(done.stderr)
 

@@ -62,6 +62,9 @@ struct keel_host_options {
      * ~/.local/state/keel/trust; "": in memory only; "-": none,
      * older builds are taken as well. Copied. */
     const char *trust_state;
+    /* Of the slots that run the same file this many of a thousand take a new build first, at least
+     * one; the others when its probation has ended well there. 0: all at once. */
+    uint32_t canary_permille;
     uint32_t handover;          /* KEEL_HANDOVER_… */
     uint32_t handover_frames;   /* that must agree in a row; 0: 5 */
     uint32_t handover_lag_ms;   /* how soon each time; 0: 10 */
