@@ -105,6 +105,7 @@ static void view_traced(View *view)
 void view_open(View *view, keel_host *host, const char *title, const Say *say)
 {
     view->say = say;
+    view->host = host;
     if (view->headless && !view->shot_count)
         return;
     WindowOptions options = {.title = title,
@@ -134,7 +135,6 @@ void view_open(View *view, keel_host *host, const char *title, const Say *say)
         return;
     }
     __atomic_store_n(&view->overlay, overlay, __ATOMIC_RELEASE);
-    view->host = host;
     host->over = overlay_input;
     host->over_user = overlay;
 }
@@ -202,6 +202,8 @@ static void shot_done(const Error *err, void *user)
 
 static void take_shots(View *view)
 {
+    if (!view->shot_count || !atomic_load(&view->host->slot_count))
+        return; /* keel dev: the first build isn't over */
     view->frames++;
     for (int i = 0; i < view->shot_count; i++) {
         Error err = {0};
