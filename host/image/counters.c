@@ -44,11 +44,30 @@ static void make_folders(const char *path)
     }
 }
 
+/* Who can rename in its folder can put an older file there, or none. */
+static int check_folder(const char *path, Error *err)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    if (stat(folder, &st))
+        return err_errno(err, KEEL_EIO, errno, "cannot look at %s", folder);
+    if ((st.st_uid == geteuid() || st.st_uid == 0) && (!(st.st_mode & 022) || st.st_mode & S_ISVTX))
+        return KEEL_OK;
+    return err_set(err, KEEL_EDATA,
+                   "others than this user can exchange files in %s, where the counters of trusted "
+                   "builds are kept: chmod 700 it, or choose another place with --trust-state",
+                   folder);
+}
+
 static int lock(const char *path, int *ret_fd, Error *err)
 {
     char name[PATH_MAX];
+    struct stat st;
     snprintf(name, sizeof name, "%.4000s.lock", path);
-    int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+    int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     int fd = open(name, flags, 0600);
     if (fd < 0 && errno == ENOENT) {
         make_folders(path);
@@ -59,6 +78,14 @@ static int lock(const char *path, int *ret_fd, Error *err)
                          "cannot keep the counters of trusted builds: %s can't be opened: choose "
                          "another file with --trust-state",
                          name);
+    int rc = check_folder(path, err);
+    if (!rc &&
+        (fstat(fd, &st) || !S_ISREG(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0)))
+        rc = err_set(err, KEEL_EDATA, "%s is not this user's: remove it", name);
+    if (rc) {
+        close(fd);
+        return rc;
+    }
     for (int i = 0; i < LOCK_TRIES; i++) {
         if (!flock(fd, LOCK_EX | LOCK_NB)) {
             *ret_fd = fd;

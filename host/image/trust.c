@@ -200,7 +200,6 @@ static TrustFault judge_counter(Trust *trust, const ManifestFacts *f, Error *err
     return TRUST_OLDER;
 }
 
-/* From the file to facts that a trusted key signed. */
 static TrustFault learn(const Trust *trust, const char *path, Manifest *ret, Error *err)
 {
     char at[PATH_MAX];
@@ -228,30 +227,35 @@ static TrustFault learn(const Trust *trust, const char *path, Manifest *ret, Err
     return TRUST_FITS;
 }
 
-int trust_check(Trust *trust, const Image *image, const Digest *digest, TrustProof *ret,
-                TrustFault *ret_fault, Manifest *ret_manifest, Error *err)
+int trust_learn(const Trust *trust, const char *path, Manifest *ret, TrustFault *ret_fault,
+                Error *err)
 {
     Manifest manifest = {0};
-    TrustFault fault = learn(trust, image->path, &manifest, err);
-    if (!fault)
-        fault = trust_judge(&manifest.facts, image, digest, (int64_t)time(NULL), err);
-    if (!fault)
-        fault = judge_counter(trust, &manifest.facts, err);
-    *ret_fault = fault;
-    if (!fault) {
-        *ret = (TrustProof){.digest = *digest,
-                            .counter = manifest.facts.counter,
-                            .expires_s = manifest.facts.expires_s,
-                            .signer = manifest.signer};
-        memcpy(ret->module, manifest.facts.module, sizeof ret->module);
+    *ret_fault = learn(trust, path, &manifest, err);
+    if (!*ret_fault) {
+        *ret = manifest;
+        return KEEL_OK;
     }
-    if (fault == TRUST_OTHER_BYTES && ret_manifest)
-        *ret_manifest = manifest;
-    else
-        manifest_done(&manifest);
+    manifest_done(&manifest);
+    return err->code = KEEL_EUNTRUSTED;
+}
+
+int trust_fit(Trust *trust, const Manifest *manifest, const Image *image, const Digest *digest,
+              TrustProof *ret, TrustFault *ret_fault, Error *err)
+{
+    const ManifestFacts *f = &manifest->facts;
+    TrustFault fault = trust_judge(f, image, digest, (int64_t)time(NULL), err);
+    if (!fault)
+        fault = judge_counter(trust, f, err);
+    *ret_fault = fault;
     if (fault)
-        err->code = KEEL_EUNTRUSTED;
-    return fault ? KEEL_EUNTRUSTED : KEEL_OK;
+        return err->code = KEEL_EUNTRUSTED;
+    *ret = (TrustProof){.digest = *digest,
+                        .counter = f->counter,
+                        .expires_s = f->expires_s,
+                        .signer = manifest->signer};
+    memcpy(ret->module, f->module, sizeof ret->module);
+    return KEEL_OK;
 }
 
 int trust_keep(Trust *trust, const TrustProof *proof, Error *err)

@@ -39,11 +39,14 @@ typedef struct TrustProof {
 int trust_open(const char *const *keys, uint32_t count, const char *state, Trust **ret, Error *err);
 void trust_close(Trust *trust);
 
-/* 0, or KEEL_EUNTRUSTED with `*ret_fault`; the manifest is read once. `digest` is the image's.
- * `ret_manifest`, when not NULL, gets a manifest that a trusted key signed and that does not fit
- * (TRUST_OTHER_BYTES); the caller frees it. */
-int trust_check(Trust *trust, const Image *image, const Digest *digest, TrustProof *ret,
-                TrustFault *ret_fault, Manifest *ret_manifest, Error *err);
+/* Before the image at `path` is read: its manifest, read once, when a trusted key signed it. 0, or
+ * KEEL_EUNTRUSTED with `*ret_fault`; then `ret` is empty. */
+int trust_learn(const Trust *trust, const char *path, Manifest *ret, TrustFault *ret_fault,
+                Error *err);
+
+/* Does it cover this image, now? `digest` is the image's. 0, or KEEL_EUNTRUSTED as above. */
+int trust_fit(Trust *trust, const Manifest *manifest, const Image *image, const Digest *digest,
+              TrustProof *ret, TrustFault *ret_fault, Error *err);
 
 /* Could a manifest that is still being copied cure this? */
 static inline int trust_may_come(TrustFault fault)
@@ -55,8 +58,7 @@ static inline int trust_may_come(TrustFault fault)
  * once; an error says that it is not on the disk. */
 int trust_keep(Trust *trust, const TrustProof *proof, Error *err);
 
-/* Does the manifest's word cover these bytes at `now_s`? The part of trust_check that needs no
- * state. */
+/* The part of trust_fit that needs no state. */
 TrustFault trust_judge(const ManifestFacts *facts, const Image *image, const Digest *digest,
                        int64_t now_s, Error *err);
 

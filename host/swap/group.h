@@ -16,16 +16,17 @@ void attempt_let_go(Attempt *attempt);
 /* Nothing to do when it was never opened. */
 void group_close_timer(Group *group);
 
-/* Asks the host's keys about the attempt's image; with an answer that may yet change for the better
- * group->err is KEEL_EPARTIAL. On a thread of the pool. */
-void trusting_look(Attempt *attempt);
-/* group->err is only that, and the waiting for it is over: the attempt goes on to its pin. */
+/* Reads the attempt's image, after its manifest where the host has keys: without one that a trusted
+ * key signed the file isn't opened. What may yet change for the better is KEEL_EPARTIAL. On a
+ * thread of the pool. */
+int trusting_read(Attempt *attempt, Error *err);
+/* The keys don't vouch for it, and group->err is only that it may yet change. */
 int trusting_gave_up(const Attempt *attempt);
 /* Says once that the manifest is awaited. */
 void trusting_waits(Attempt *attempt);
 /* 0, or KEEL_EUNTRUSTED in `err`. What runs already needs no key. [frame] */
 int trusting_judge(const Attempt *attempt, const Generation *running, Error *err);
-/* The group's err is of this attempt: names what differs from what was signed, then refuses. */
+/* Raises the alarm, naming what differs from what was signed, and refuses the group. */
 void trusting_refuse(Attempt *attempt);
 /* The attempt's image runs: older builds are refused from now on. */
 void trusting_keep(const Attempt *attempt);

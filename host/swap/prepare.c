@@ -40,12 +40,9 @@ static void settle_work(uv_work_t *work)
     attempt->file = (FileMark){0};
     if (!stat(attempt->path, &st)) /* before the reading: a change in between shows the next time */
         attempt->file = (FileMark){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
-    attempt->trust.fault = TRUST_FITS;
     image_unref(attempt->image); /* of a look before */
     attempt->image = NULL;
-    group->err.code = image_load_file(attempt->path, 0, &attempt->image, &group->err);
-    if (!group->err.code)
-        trusting_look(attempt);
+    group->err.code = trusting_read(attempt, &group->err);
     if (!group->err.code && !attempt->trust.fault &&
         !tries(group->swapper)) /* else the helper does it */
         group->err.code = inspect_image(attempt->image, &group->err);
@@ -105,8 +102,8 @@ static void settled(uv_work_t *work, int status)
     trusting_waits(attempt);
     if (unfinished(group->err.code) && wait_for_whole(group))
         return;
-    if (group->err.code && !trusting_gave_up(attempt)) {
-        group_refuse(group);
+    if (group->err.code && !(trusting_gave_up(attempt) && attempt->image)) {
+        trusting_refuse(attempt);
         return;
     }
     Slot *slot = attempt->slot;

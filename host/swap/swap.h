@@ -109,7 +109,7 @@ typedef struct AttemptTrust {
     TrustFault fault; /* TRUST_FITS also where no keys are asked */
     Error why;
     TrustProof proof;
-    Manifest manifest; /* genuine, and of other bytes; else empty */
+    Manifest manifest; /* signed by a trusted key; else empty */
     int waited;        /* it was said that its manifest is awaited */
 } AttemptTrust;
 

@@ -6,34 +6,69 @@
 #include "base/log.h"
 #include "image/compare.h"
 #include "swap/group.h"
+#include "watch/settle.h"
 
 enum { NAMED = 4 };
 
-void trusting_look(Attempt *attempt)
+/* A file that is much larger than what was signed need not be read to be refused. */
+static size_t most_bytes(const Manifest *manifest)
 {
-    Group *group = attempt->group;
+    const uint64_t most = (uint64_t)1 << 30, slack = (uint64_t)16 << 20;
+    uint64_t signed_bytes = manifest->facts.bytes;
+    return (size_t)(signed_bytes < (most - slack) / 2 ? 2 * signed_bytes + slack : most);
+}
+
+static int read_image(Attempt *attempt, size_t most, Error *err)
+{
+    const SettleOptions options = {.leases = 1, .max_bytes = most};
+    Settled settled;
+    int rc = settle_read(attempt->path, &options, &settled, err);
+    return rc ? rc
+              : image_open(settled.memfd, settled.bytes, settled.hash, attempt->path,
+                           &attempt->image, err);
+}
+
+/* What no other manifest will cure is judged at the pin: it may be what runs already. */
+static int may_come(const AttemptTrust *t, Error *err)
+{
+    if (!trust_may_come(t->fault))
+        return KEEL_OK;
+    *err = t->why;
+    return err->code = KEEL_EPARTIAL;
+}
+
+int trusting_read(Attempt *attempt, Error *err)
+{
+    Trust *trust = attempt->group->swapper->trust;
     AttemptTrust *t = &attempt->trust;
-    if (!group->swapper->trust)
-        return;
-    ImageTrust *known = image_trust(attempt->image);
+    if (!trust)
+        return read_image(attempt, 0, err);
     manifest_done(&t->manifest);
-    int rc = digest_bytes(attempt->image->data, attempt->image->bytes, &known->digest, &group->err);
-    if (rc) {
-        group->err.code = rc;
-        return;
+    if (trust_learn(trust, attempt->path, &t->manifest, &t->fault, &t->why))
+        return may_come(t, err);
+    int rc = read_image(attempt, most_bytes(&t->manifest), err);
+    if (rc == KEEL_ELIMIT) {
+        t->fault = TRUST_OTHER_BYTES;
+        err_set(&t->why, KEEL_EUNTRUSTED,
+                "these are not the bytes that were signed: they were %llu, and it has far more",
+                (unsigned long long)t->manifest.facts.bytes);
+        return may_come(t, err);
     }
+    if (rc)
+        return rc;
+    ImageTrust *known = image_trust(attempt->image);
+    rc = digest_bytes(attempt->image->data, attempt->image->bytes, &known->digest, err);
+    if (rc)
+        return rc;
     known->digested = 1;
-    if (!trust_check(group->swapper->trust, attempt->image, &known->digest, &t->proof, &t->fault,
-                     &t->manifest, &t->why)) {
-        known->trusted = 1;
-        known->signer = t->proof.signer;
-        known->counter = t->proof.counter;
-        return;
-    }
-    if (trust_may_come(t->fault)) {
-        group->err = t->why;
-        group->err.code = KEEL_EPARTIAL;
-    }
+    if (trust_fit(trust, &t->manifest, attempt->image, &known->digest, &t->proof, &t->fault,
+                  &t->why))
+        return may_come(t, err);
+    known->trusted = 1;
+    known->signer = t->proof.signer;
+    known->counter = t->proof.counter;
+    manifest_done(&t->manifest);
+    return KEEL_OK;
 }
 
 int trusting_gave_up(const Attempt *attempt)
@@ -55,9 +90,9 @@ int trusting_judge(const Attempt *attempt, const Generation *running, Error *err
 {
     if (!attempt->trust.fault)
         return KEEL_OK;
-    const ImageTrust *fresh = image_trust(attempt->image),
+    const ImageTrust *fresh = attempt->image ? image_trust(attempt->image) : NULL,
                      *here = running ? image_trust(running->image) : NULL;
-    if (here && here->trusted && digest_equal(&here->digest, &fresh->digest))
+    if (fresh && here && here->trusted && digest_equal(&here->digest, &fresh->digest))
         return KEEL_OK;
     *err = attempt->trust.why;
     return err_wrap(err, "%s: not trusted", attempt->slot->name);
@@ -79,36 +114,18 @@ void trusting_keep(const Attempt *attempt)
 
 /* ---- refusing ---- */
 
-typedef const char *NameOf(const Anatomy *a, uint32_t i);
-
-static const char *function_name(const Anatomy *a, uint32_t i)
+/* Where functions tell nothing: a changed place that only the link fills in, or no symbols. */
+static void name_sections(const Difference *d, const Anatomy *before, const Anatomy *after,
+                          char *to, size_t room)
 {
-    return anatomy_string(a,
-                          a->functions[i].pretty ? a->functions[i].pretty : a->functions[i].name);
-}
-
-static const char *object_name(const Anatomy *a, uint32_t i)
-{
-    return anatomy_string(a, a->objects[i].name);
-}
-
-static const char *section_name(const Anatomy *a, uint32_t i)
-{
-    return anatomy_string(a, a->sections[i].name);
-}
-
-static void name_some(char *to, size_t room, const char *what, const ChangeList *list,
-                      const Anatomy *before, const Anatomy *after, NameOf *name)
-{
-    for (uint32_t i = 0; i < list->count && i <= NAMED; i++) {
-        const Change *c = &list->list[i];
+    snprintf(to, room, "%s",
+             d->sections.count ? "; sections that differ:" : "; nothing of what is loaded differs");
+    for (uint32_t i = 0; i < d->sections.count && i < NAMED; i++) {
+        const Change *c = &d->sections.list[i];
         size_t at = strlen(to);
-        if (i == NAMED)
-            snprintf(to + at, room - at, " and %u more", list->count - NAMED);
-        else
-            snprintf(to + at, room - at, "%s%.60s", i ? ", " : what,
-                     c->after >= 0 ? name(after, (uint32_t)c->after)
-                                   : name(before, (uint32_t)c->before));
+        snprintf(to + at, room - at, " %.40s",
+                 c->after >= 0 ? anatomy_string(after, after->sections[c->after].name)
+                               : anatomy_string(before, before->sections[c->before].name));
     }
 }
 
@@ -123,11 +140,12 @@ static void name_difference(const Attempt *attempt, char *to, size_t room)
     if (after && !manifest_anatomy(&attempt->trust.manifest, &packed, NULL) &&
         !anatomy_check(packed.data, packed.bytes, &before, NULL) &&
         !compare_anatomies(&before, after, &d, NULL)) {
-        name_some(to, room, "; other functions: ", &d.functions, &before, after, function_name);
-        name_some(to, room, "; other data: ", &d.objects, &before, after, object_name);
-        name_some(to, room, "; other sections: ", &d.sections, &before, after, section_name);
-        if (!d.functions.count && !d.objects.count && !d.sections.count)
-            snprintf(to, room, "; nothing of what is loaded differs");
+        char said[300];
+        difference_say(&d, &before, after, said, sizeof said);
+        if (d.functions.count + d.objects.count && *said)
+            snprintf(to, room, "; %s", said);
+        else
+            name_sections(&d, &before, after, to, room);
     }
     difference_done(&d);
     buf_done(&packed);
@@ -137,7 +155,7 @@ static void alarm_and_refuse(Attempt *attempt)
 {
     Group *group = attempt->group;
     char differs[400] = "";
-    if (attempt->trust.manifest.data)
+    if (attempt->trust.fault == TRUST_OTHER_BYTES && attempt->image)
         name_difference(attempt, differs, sizeof differs);
     size_t at = strlen(group->err.text);
     snprintf(group->err.text + at, sizeof group->err.text - at, "%s", differs);
@@ -147,10 +165,15 @@ static void alarm_and_refuse(Attempt *attempt)
 
 void trusting_refuse(Attempt *attempt)
 {
-    if (!attempt->trust.manifest.data) {
+    Group *group = attempt->group;
+    if (trusting_gave_up(attempt)) /* it wasn't read at all */
+        trusting_judge(attempt, NULL, &group->err);
+    if (group->err.code != KEEL_EUNTRUSTED) {
+        group_refuse(group);
+    } else if (attempt->trust.fault == TRUST_OTHER_BYTES && attempt->image) {
+        changes_ask(attempt);
+        changes_await(attempt, alarm_and_refuse);
+    } else {
         alarm_and_refuse(attempt);
-        return;
     }
-    changes_ask(attempt);
-    changes_await(attempt, alarm_and_refuse);
 }

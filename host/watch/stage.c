@@ -24,14 +24,28 @@ struct Stage {
     char folder[PATH_MAX / 2];
 };
 
-static const char *base_folder(void)
+/* Could another user rename our folder there and put an own one in its place, between the check of
+ * an image and its dlopen? */
+static int is_shared(const struct stat *st)
+{
+    return st->st_mode & 022 && !(st->st_mode & S_ISVTX);
+}
+
+static const char *base_folder(Error *err)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     struct stat st;
     if (runtime && *runtime == '/' && strlen(runtime) < PATH_MAX / 4 && !stat(runtime, &st) &&
-        S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !access(runtime, W_OK | X_OK))
+        S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !is_shared(&st) &&
+        !access(runtime, W_OK | X_OK))
         return runtime;
-    return "/tmp";
+    if (!stat("/tmp", &st) && !is_shared(&st))
+        return "/tmp";
+    err_set(
+        err, KEEL_EDENIED,
+        "other users can exchange folders in /tmp: chmod 1777 it, or point XDG_RUNTIME_DIR at a "
+        "folder that only you can write");
+    return NULL;
 }
 
 /* Removes `name` in `parent`: a folder with entries of which `depth` levels may be folders. Never
@@ -125,7 +139,11 @@ int stage_new(Stage **ret, Error *err)
     if (!stage)
         return err_set(err, KEEL_ENOMEM, "no memory for staging");
     stage->fd = -1;
-    const char *base = base_folder();
+    const char *base = base_folder(err);
+    if (!base) {
+        free(stage);
+        return KEEL_EDENIED;
+    }
     sweep(base);
     int rc = 1;
     for (int i = 0; rc > 0 && i < TRIES; i++)

@@ -159,6 +159,26 @@ static void a_useless_runtime_folder_falls_back_to_tmp(void **unused)
     setenv("XDG_RUNTIME_DIR", runtime, 1);
 }
 
+/* Whoever can rename in it could exchange the folder between the check and dlopen. */
+static void a_runtime_folder_that_others_can_write_is_not_used(void **unused)
+{
+    (void)unused;
+    Stage *stage = NULL;
+    int in_use;
+    static const struct {
+        mode_t mode;
+        int used;
+    } CASES[] = {{0700, 1}, {0777, 0}, {0770, 0}, {0755, 1}, {01777, 1}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        assert_int_equal(chmod(runtime, CASES[i].mode), 0);
+        assert_int_equal(stage_new(&stage, NULL), 0);
+        in_use = entries_of(runtime) == 1;
+        assert_int_equal(in_use, CASES[i].used);
+        stage_free(stage);
+    }
+    chmod(runtime, 0700);
+}
+
 static int set_up(void **unused)
 {
     (void)unused;
@@ -180,6 +200,7 @@ int main(void)
         cmocka_unit_test(libraries_beside_the_original_are_linked),
         cmocka_unit_test(folders_of_the_dead_are_swept_and_of_the_living_kept),
         cmocka_unit_test(a_useless_runtime_folder_falls_back_to_tmp),
+        cmocka_unit_test(a_runtime_folder_that_others_can_write_is_not_used),
     };
     return cmocka_run_group_tests(tests, set_up, clean_up);
 }
