@@ -73,6 +73,37 @@ static void json_says_the_same(void **unused)
     json_decref(o);
 }
 
+/* What it needs, keeps and lacks, in both forms. */
+static void all_is_told(void **unused)
+{
+    (void)unused;
+    assert_int_equal(inspect(BALL), 0);
+    says("state         struct ball, 24 bytes: float x, float y, float vx, float vy, uint64_t "
+         "bounces");
+    says("libc.so.6 → /");
+    says(".text ");
+    says("carries       symbols, debug information, link relocations, malloc shim");
+    assert_null(strstr(output, "lacks"));
+    assert_int_equal(inspect("--json " BALL), 0);
+    json_t *o = json_loads(output, 0, NULL), *path;
+    json_t *type = json_array_get(json_object_get(o, "state_types"), 0);
+    assert_string_equal(json_string_value(json_object_get(type, "name")), "struct ball");
+    assert_int_equal(json_array_size(json_object_get(type, "fields")), 5);
+    path = json_object_get(json_array_get(json_object_get(o, "libraries"), 0), "path");
+    assert_int_equal(access(json_string_value(path), R_OK), 0);
+    assert_true(json_array_size(json_object_get(o, "sections")) > 5);
+    assert_int_equal(json_array_size(json_object_get(o, "lacks")), 0);
+    json_decref(o);
+    inspect(FIXTURE("fx_missing_library"));
+    says("not found: it can't be loaded here");
+    inspect(FIXTURE("bare_exit_lazy"));
+    says("malloc shim: its memory is libc's: undo doesn't cover it, and exit() ends the host");
+    says("link relocations: rebuilds of the same code are swapped");
+    says("symbols bound late: a missing one ends a frame (link with -z now)");
+    inspect(FIXTURE("fx_nodelete"));
+    says("nodelete: it could never be unloaded");
+}
+
 static void real_builds_are_refused(void **unused)
 {
     (void)unused;
@@ -145,7 +176,8 @@ static void the_child_can_open_and_send_nothing(void **unused)
     for (int i = 0; i < 3; i++) {
         pid_t child = fork();
         if (!child) {
-            if (set_limits(&APART_AT_LEISURE) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || set_filter())
+            if (set_limits(&APART_AT_LEISURE) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+                set_filter())
                 _exit(9);
             if (i == 0)
                 open("/etc/passwd", O_RDONLY);
@@ -179,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_module_is_accepted),
         cmocka_unit_test(json_says_the_same),
+        cmocka_unit_test(all_is_told),
         cmocka_unit_test(real_builds_are_refused),
         cmocka_unit_test(wrong_commands_are_answered),
         cmocka_unit_test(the_child_takes_the_harm),
