@@ -6,6 +6,7 @@
 int app_run(int argc, char **argv);
 int app_record(int argc, char **argv);
 int app_replay(int argc, char **argv);
+int app_state(int argc, char **argv);
 int app_new(int argc, char **argv);
 int app_dev(int argc, char **argv);
 int app_inspect(int argc, char **argv);

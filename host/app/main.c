@@ -22,6 +22,7 @@ static const struct {
     {"ctl", "ask and steer a running host", app_ctl},
     {"record", "run a module and write down what it is given", app_record},
     {"replay", "give a recorded session to another build; where do they part?", app_replay},
+    {"state", "look at a slot's state by names, compare two, set a value", app_state},
     {"smoke", "may NEW.so replace OLD.so in a running process?", app_smoke},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -45,6 +45,7 @@ typedef struct Replay {
     ReplayOutcome *reference; /* of what it is compared with; NULL: the recording alone */
     StateHashes *hashes;      /* of the reference's frames, shared */
     Frozen *now, *was;        /* the two states where they part */
+    StateTypes was_types, now_types;
     StateDifferences differences;
     int raw_only; /* bytes differ, and no object does */
 } Replay;
@@ -180,6 +181,18 @@ static int run_tested(Replay *replay, uint64_t frames, ReplayCompare compare, in
     return replay_run_apart(&plan, &replay->outcome, err);
 }
 
+/* For the fields' names; without debug information it goes without. */
+static void name_types(Replay *replay)
+{
+    const ReplaySession *s = &replay->session;
+    const Image *was = replay->against_image ? replay->against_image : s->image[0];
+    const Image *now = replay->new_image ? replay->new_image : s->image[0];
+    if (!replay->was_types.there && was)
+        state_types_read(was, &replay->was_types, NULL);
+    if (!replay->now_types.there && now)
+        state_types_read(now, &replay->now_types, NULL);
+}
+
 /* Both states after the frame where they part, object by object. */
 static void look_closer(Replay *replay, int fd)
 {
@@ -193,7 +206,10 @@ static void look_closer(Replay *replay, int fd)
         return;
     }
     close(other);
-    state_differences(replay->was, replay->now, &replay->differences);
+    name_types(replay);
+    const StateLook was = {replay->was, &replay->was_types},
+                    now = {replay->now, &replay->now_types};
+    state_differences(&was, &now, &replay->differences);
 }
 
 static void forget_states(Replay *replay)
@@ -361,6 +377,8 @@ static void replay_done(Replay *replay)
     frozen_free(replay->now);
     frozen_free(replay->was);
     state_differences_done(&replay->differences);
+    state_types_done(&replay->was_types);
+    state_types_done(&replay->now_types);
     if (replay->hashes)
         munmap(replay->hashes, (replay->session.frames + 1) * sizeof *replay->hashes);
     if (replay->outcome)

@@ -35,6 +35,26 @@ static void value(char *to, size_t bytes, const FrozenObject *object, uint64_t a
         n += snprintf(to + n, bytes - (size_t)n, "%02x", object->data[at + i]);
 }
 
+/* By the name of the field; 0 when its type isn't known. */
+static int by_name(const StateDifferences *list, const FrozenDifference *d, char *to)
+{
+    StatePlace a, b;
+    char path[160];
+    Buf was = {0}, is = {0};
+    if (!state_value_at(list->before, d->before, d->first, &a, path, sizeof path) ||
+        !state_value_at(list->after, d->after, d->first, &b, path, sizeof path))
+        return 0;
+    state_value_text(list->before, &a, &was);
+    state_value_text(list->after, &b, &is);
+    snprintf(to, STATE_DIFFERENCE_BYTES, "%.80s at 0x%llx%s%.100s: %.50s → %.50s%s",
+             type_of(d->before), (unsigned long long)d->before->address,
+             path[0] == '.' || path[0] == '[' ? "" : ".", path, buf_text(&was), buf_text(&is),
+             d->words > 1 ? ", and more" : "");
+    buf_done(&was);
+    buf_done(&is);
+    return 1;
+}
+
 static void tell(const FrozenDifference *d, void *user)
 {
     StateDifferences *list = user;
@@ -45,6 +65,8 @@ static void tell(const FrozenDifference *d, void *user)
     char was[24], is[24];
     switch (d->change) {
     case FROZEN_BYTES: {
+        if (by_name(list, d, to))
+            break;
         uint64_t at = d->first & ~UINT64_C(7);
         value(was, sizeof was, d->before, at);
         value(is, sizeof is, d->after, at);
@@ -68,10 +90,11 @@ static void tell(const FrozenDifference *d, void *user)
     }
 }
 
-void state_differences(const Frozen *before, const Frozen *after, StateDifferences *ret)
+void state_differences(const StateLook *before, const StateLook *after, StateDifferences *ret)
 {
-    *ret = (StateDifferences){0};
-    ret->objects = frozen_compare(before, after, tell, ret, &ret->pointers);
+    *ret = (StateDifferences){.before = before, .after = after};
+    ret->objects = frozen_compare(before->frozen, after->frozen, tell, ret, &ret->pointers);
+    ret->before = ret->after = NULL;
 }
 
 void state_differences_print(FILE *to, const StateDifferences *d, int most)

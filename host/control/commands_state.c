@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "control/commands.h"
 #include "control/message.h"
 #include "host/snapshots.h"
@@ -79,22 +80,12 @@ static void set_at_boundary(void *user)
         free(setting);
 }
 
-static int nibble(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Returns the number of bytes, 0 when it is not hexadecimal. */
+/* Returns the number of bytes, 0 when it is not hexadecimal or too much. */
 static size_t unhex(const char *text, uint8_t *to)
 {
-    size_t n = 0;
-    for (; text && text[0] && n < SET_MOST; text += 2, n++) {
-        int high = nibble(text[0]), low = text[1] ? nibble(text[1]) : -1;
-        if (high < 0 || low < 0)
-            return 0;
-        to[n] = (uint8_t)(high << 4 | low);
-    }
-    return text && !text[0] ? n : 0;
+    size_t bytes = text ? strlen(text) / 2 : 0;
+    return bytes <= SET_MOST && text && strlen(text) % 2 == 0 && !hex_parse(text, bytes, to) ? bytes
+                                                                                             : 0;
 }
 
 void control_set(Request *request, void *user)

@@ -143,6 +143,15 @@ static void put_statics(Sink *sink, const PinReader *reader, const Pin *pin)
     put_break(sink);
 }
 
+static void put_spans(Sink *sink, const SnapshotParts *parts)
+{
+    uint8_t head[CBOR_HEAD_MOST];
+    put_raw(sink, head, cbor_put_unended(head, CBOR_ARRAY));
+    for (int i = 0; i < parts->span_count; i++)
+        put_chunk(sink, parts->spans[i].address, parts->spans[i].data, parts->spans[i].bytes);
+    put_break(sink);
+}
+
 static int is_zero(const uint8_t *page)
 {
     const uint64_t *words = (const uint64_t *)(const void *)page;
@@ -203,7 +212,10 @@ int snapshot_write(const Pin *pin, const SnapshotInfo *given, const SnapshotPart
     put_header(&sink, &info);
     put_bytes(&sink, parts->note, parts->note_bytes);
     put_bytes(&sink, parts->schema, parts->schema_bytes);
-    put_statics(&sink, &reader, pin);
+    if (parts->spans)
+        put_spans(&sink, parts);
+    else
+        put_statics(&sink, &reader, pin);
     put_pages(&sink, &reader, pin);
     uint64_t check = hash_bytes(sink.plain.data, sink.plain.bytes).low;
     put(&sink, CBOR_BYTES, sizeof check);

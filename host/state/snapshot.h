@@ -24,6 +24,8 @@ typedef struct SnapshotInfo {
 typedef struct SnapshotParts {
     const void *note, *schema; /* at most SNAPSHOT_PART_MOST each */
     size_t note_bytes, schema_bytes;
+    const struct SnapshotSpan *spans; /* in the place of the pin's statics; NULL: those */
+    int span_count;
 } SnapshotParts;
 
 /* Writes the pinned moment to `fd` from where it stands. Allocates; may block. [any while pinned,
