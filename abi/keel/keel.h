@@ -14,5 +14,6 @@
 #include "input.h"
 #include "asset.h"
 #include "change.h"
+#include "audio.h"
 
 #endif

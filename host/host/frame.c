@@ -301,6 +301,7 @@ int keel_host_frame_at(keel_host *host, int64_t real_ns)
             decide_group(host, host->slots[i]->probation.group, outcomes, slots);
     finish_slots(host, outcomes, slots);
     host_input_after_frame(host);
+    host_audio_tick(host);
     host->frames++;
     host_ran(host, time_ns);
     return ran;

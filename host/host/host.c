@@ -267,6 +267,7 @@ void keel_host_close(keel_host *host)
         state_close(state);
         free(host->slots[i]);
     }
+    host_audio_done(host);
     host_input_done(host);
     stage_free(host->stage);
     trust_close(host->trust);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "host/boundary.h"
+#include "host/mixer.h"
 #include "loop/loop.h"
 #include "loop/workers.h"
 #include "module/loader.h"
@@ -103,6 +104,9 @@ struct keel_host {
     int replaying;        /* [frame] slots are given recorded frames */
 
     char sources[1024]; /* where the modules' sources are, "" where unknown; set before frames */
+    Mixer *mixer;       /* [frame]; NULL: nothing was to be heard so far */
+    void *audio;        /* [frame] the device's, closed by audio_close */
+    void (*audio_close)(void *audio);
     struct HostAssets *assets;      /* [engine]; made before the first slot */
     HostWindow window;              /* [frame] */
     char *clipboard;                /* [frame] where there is no window */
@@ -185,6 +189,12 @@ void host_ran(Host *host, int64_t module_ns);
 
 /* The modules' time of a frame at `time_ns`: it goes on where it stood still. [frame] */
 int64_t host_module_time(Host *host, int64_t time_ns);
+/* ---- sound [frame] ---- */
+
+void host_audio_join(Slot *slot);
+void host_audio_tick(Host *host); /* once a frame */
+void host_audio_done(Host *host); /* closes the device, frees the mixer */
+
 /* ---- input ---- */
 
 /* A script's piece: an input, or the end of a frame. */

@@ -17,7 +17,8 @@
     ON(KEEL_DRAW_1, service_draw_1)   \
     ON(KEEL_TWEAK_1, service_tweak_1) \
     ON(KEEL_INPUT_1, service_input_1) \
-    ON(KEEL_ASSET_1, service_asset_1)
+    ON(KEEL_ASSET_1, service_asset_1) \
+    ON(KEEL_AUDIO_1, service_audio_1)
 /* clang-format on */
 
 #define SERVICE_ROW(id, table) {id, &table},

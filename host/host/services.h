@@ -21,6 +21,7 @@ extern const struct keel_draw_1 service_draw_1;
 extern const struct keel_tweak_1 service_tweak_1;
 extern const struct keel_input_1 service_input_1;
 extern const struct keel_asset_1 service_asset_1;
+extern const struct keel_audio_1 service_audio_1;
 
 /* The slot of a [frame] call, or NULL when this thread isn't inside one of it. */
 static inline Slot *service_slot(keel *k)

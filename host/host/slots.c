@@ -128,6 +128,7 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
     if (options->assets && *options->assets && !(slot->asset_folder = strdup(options->assets)))
         log_warn("watch", "%s: no memory for the name of its folder of assets", slot->name);
     host_assets_join(host, slot);
+    host_audio_join(slot);
     Past *past;
     if (host->past_span_ns && past_new(slot, host->past_span_ns, HOST_PAST_BYTES, &past, err))
         log_warn("state", "%s: %s", slot->name, err->text); /* it runs without */

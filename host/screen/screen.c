@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "screen/batch.h"
+#include "screen/audio_sdl.h"
 #include "screen/input_sdl.h"
 #include "screen/player.h"
 #include "screen/shots.h"
@@ -17,6 +18,7 @@ struct Screen {
     Host *host;
     Window window;
     InputSdl input;
+    AudioSdl audio;
     WindowHeard *heard;
     void *heard_user;
     Glyphs *glyphs;
@@ -116,6 +118,7 @@ void screen_close(Screen *screen)
     player_done(&screen->player);
     batch_done(&screen->batch);
     glyphs_free(screen->glyphs);
+    audio_sdl_close(&screen->audio);
     input_sdl_close(&screen->input);
     window_close(&screen->window);
     free(screen);
@@ -126,6 +129,7 @@ int screen_pump(Screen *screen)
     const Window *window = &screen->window;
     input_sdl_begin(&screen->input, screen->host, window->width, window->height, window->scale);
     input_sdl_tick(&screen->input);
+    audio_sdl_tick(&screen->audio, screen->host);
     window_pump(&screen->window);
     tell_slots(screen);
     return screen->window.closing;

@@ -22,6 +22,7 @@ void effects_done(Effects *effects)
     free(effects->pending);
     pictures_done(&effects->pictures);
     assets_done(&effects->assets);
+    sounds_done(&effects->sounds);
     wants_done(&effects->wanted);
     effects_init(effects, NULL);
 }
@@ -82,6 +83,7 @@ void effects_commit(Effects *effects)
     effects->pending_count = 0;
     pictures_commit(&effects->pictures);
     assets_commit(&effects->assets);
+    sounds_commit(&effects->sounds);
     wants_commit(&effects->wants, &effects->wanted);
 }
 
@@ -89,6 +91,7 @@ void effects_undo(Effects *effects)
 {
     pictures_undo(&effects->pictures);
     assets_undo(&effects->assets);
+    sounds_undo(&effects->sounds);
     wants_done(&effects->wants);
     while (effects->pending_count) {
         const Effect *effect = &effects->pending[--effects->pending_count];

@@ -1,4 +1,4 @@
-/* What a frame asked for: timers, tasks, images, assets and wishes of the window, as a transaction.
+/* What a frame asked for: timers, tasks, images, assets, sounds and wishes of the window, as a transaction.
  *
  * A handle is reserved when the module asks; the timer runs, the task is queued, the cancellation
  * counts when the frame is committed. An undone frame leaves the tables as if it had never asked,
@@ -17,6 +17,7 @@
 #include "swap/assets.h"
 #include "swap/inputs.h"
 #include "swap/pictures.h"
+#include "swap/sounds.h"
 #include "swap/wants.h"
 
 enum { EFFECTS_TIMERS = 4096, EFFECTS_TASKS = 1024 };
@@ -87,6 +88,7 @@ typedef struct Effects {
 
     Pictures pictures;
     Assets assets;
+    Sounds sounds;
     Wants wants, wanted; /* of the running frame, of the last one that counted */
 
     Effect *pending;
@@ -118,7 +120,7 @@ void effects_undo(Effects *effects);
 
 /* ---- going back ---- */
 
-/* What timers and tasks there are, between two frames. Images and assets are not part of it. */
+/* What timers and tasks there are, between two frames. Images, assets and sounds are not part of it. */
 typedef struct EffectsPast {
     Timer *timers;
     uint32_t timer_top,

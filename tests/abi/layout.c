@@ -340,3 +340,18 @@ AT(keel_asset_1, close, 16)
 AT(keel_asset_1, again, 24)
 SIZE(keel_asset_1, 32)
 #endif
+
+#ifdef KEEL_AUDIO_1 /* not in 1.0 */
+IS(KEEL_AUDIO_RATE, 48000)
+AT(keel_voice, flags, 4)
+AT(keel_voice, volume, 8)
+AT(keel_voice, pitch, 16)
+SIZE(keel_voice, 24)
+AT(keel_audio_1, sound_new, 8)
+AT(keel_audio_1, sound_free, 16)
+AT(keel_audio_1, play, 24)
+AT(keel_audio_1, voice_set, 32)
+AT(keel_audio_1, voice_stop, 40)
+AT(keel_audio_1, stream, 48)
+SIZE(keel_audio_1, 56)
+#endif
