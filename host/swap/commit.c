@@ -200,8 +200,8 @@ int group_commit(Group *group, Error *err)
                                       .by_hooks = attempt->how == TRIAL_HOOKS,
                                       .stopped = slot->breaker.open,
                                       .first = 1};
-        if (attempt->how != TRIAL_KEEP)
-            past_forget(slot->past, "the types of the state changed in a swap since then");
+        if (attempt->how != TRIAL_KEEP || migrating_changed(attempt))
+            past_forget(slot->past, "a swap since then changed the types or pointers of the state");
         atomic_store(&slot->trying, 1);
         breaker_reset(&slot->breaker);
         slot->swaps++;
@@ -399,6 +399,8 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
     Generation *old = slot->probation.old;
     const Swapper *swapper = slot->probation.group->swapper;
     int by_hooks = slot->probation.by_hooks;
+    if (!old || by_hooks || migrating_changed(attempt_of(slot)))
+        past_forget(slot->past, "a rollback since then changed the types of the state");
     const char *what = state_back(slot, before);
     slot->running = old;
     feed_break(slot->feed, "the generation that it is compared with was rolled back");

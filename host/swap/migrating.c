@@ -121,6 +121,12 @@ int migrating_back(Attempt *attempt, const Generation *fresh, const Generation *
     return migration_run(how->back, attempt->slot->state, &run, &result, err);
 }
 
+int migrating_changed(const Attempt *attempt)
+{
+    const MigrateResult *r = &attempt->migrating.result;
+    return attempt->migrating.done && (r->objects || r->moved || r->pointers || r->literals);
+}
+
 void migrating_done(Attempt *attempt)
 {
     Migrating *how = &attempt->migrating;

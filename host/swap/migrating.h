@@ -27,6 +27,10 @@ int migrating_over(Attempt *attempt, const Generation *old, Error *err);
  * fits as it is. [frame] */
 int migrating_back(Attempt *attempt, const Generation *fresh, const Generation *old, Error *err);
 
+/* Did it change anything in the state, so that earlier moments of it don't fit the code any more?
+ * [frame] */
+int migrating_changed(const Attempt *attempt);
+
 /* Writes to the log what was done, once it counts. [engine] */
 void migrating_say(const Attempt *attempt);
 

@@ -319,6 +319,18 @@ static int restore(keel *k, struct keel_reader *r) { (void)r; keel_state(k, stru
         self.assertLess(answer["seconds"], 5)
         host.end()
 
+    def test_a_struct_that_grew_forgets_what_was_before(self):
+        host = self.past()
+        mark = host.mark()
+        self.place(build("#define STEP 1\n" + self.PAST.replace(
+            "struct past {", "struct past { uint64_t more;")), "past.so")
+        host.wait("→ 2", after=mark)
+        host.frames_pass(3)
+        answer = host.call("rewind", seconds=1000)
+        self.assertLess(answer["seconds"], 5)
+        host.wait("@4[0-9]:|@[5-9][0-9]:", after=mark)  # it didn't begin anew
+        host.end()
+
     def test_off_says_so(self):
         host = self.live()
         host.wait("g 9.8")
@@ -340,6 +352,7 @@ static void frame(keel *k, const struct keel_frame *f)
 }
 KEEL_MODULE("big", "1.0", KEEL_ON(frame, frame))
 """), "big.so"), "--rewind", "2", "--deadline", "0")
+        host.wait("generation 1")
         try:
             host.frames_pass(200)
             if host.slot()["state"]["tier"] != "off":
