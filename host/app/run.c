@@ -175,6 +175,7 @@ static int run(const char *command, int argc, char **argv)
     int status = parse(argc, argv, &session, &slots, &trust);
     if (status)
         return status - 1;
+    session.late_view = 1;
     session_signals();
     status = session_open(&session, title(argv[optind]));
     if (!status)

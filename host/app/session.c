@@ -221,6 +221,12 @@ static void hear(uint32_t level, const char *room, const char *text, void *user)
         view_note(&session->view, tone, note);
 }
 
+static void open_view(void *user)
+{
+    Session *session = user;
+    view_open(&session->view, session->host, session->title, &session->say);
+}
+
 int session_open(Session *session, const char *title)
 {
     session->options.log = hear;
@@ -236,7 +242,13 @@ int session_open(Session *session, const char *title)
             return 2;
     }
     trace_mark("the host and its socket are open");
-    view_open(&session->view, session->host, title, &session->say);
+    session->title = title;
+    if (session->late_view) {
+        session->host->meanwhile = open_view;
+        session->host->meanwhile_user = session;
+    } else {
+        open_view(session);
+    }
     pacer_init(&session->pacer, session->fps);
     return 0;
 }

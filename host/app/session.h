@@ -24,7 +24,9 @@ typedef struct Session {
     keel_host *host;
     Pacer pacer;
     View view;
-    int closed; /* the user closed the window */
+    const char *title; /* of the window */
+    int late_view;     /* it is opened while the first module is read and tried */
+    int closed;        /* the user closed the window */
 } Session;
 
 /* The options' rows for getopt_long, and their lines for --help. */

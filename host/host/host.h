@@ -82,7 +82,11 @@ struct keel_host {
     DrawScreen screen; /* [frame] what slots draw on */
     void (*listen)(
         void *screen); /* [frame] a screen's: takes what waits at the boundary's other_fd */
-    HostShoot *shoot;  /* [frame] a screen's, NULL where there is none */
+    /* Called once, while the first module is being read and tried: what the frame thread has to do
+     * anyway. NULL: nothing. [frame] */
+    void (*meanwhile)(void *user);
+    void *meanwhile_user;
+    HostShoot *shoot; /* [frame] a screen's, NULL where there is none */
     void *shoot_user;
     uint64_t frames; /* [frame] */
     int64_t opened_ns;

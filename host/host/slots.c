@@ -170,6 +170,10 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
         free(add);
         return host_failed(&(Error){KEEL_ECANCELED, "the host is closing"});
     }
+    void (*meanwhile)(void *user) = host->meanwhile;
+    host->meanwhile = NULL;
+    if (meanwhile)
+        meanwhile(host->meanwhile_user);
     /* Decided: refused by the engine thread, or started here by the mail that the boundary runs. */
     while (!atomic_load(&add->decided) && !slot->running &&
            !(add->group && atomic_load(&add->group->stalled))) {
