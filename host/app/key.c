@@ -68,6 +68,7 @@ static int show(const char *path)
 
 int app_key(int argc, char **argv)
 {
+    crypto_ignore_config();
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             fputs(HELP, stdout);

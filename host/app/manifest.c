@@ -69,7 +69,7 @@ static int learn(SignedImage *s, Error *err)
     int rc = settle_read(s->path, NULL, &settled, err);
     if (rc)
         return rc;
-    rc = image_open(settled.memfd, settled.bytes, settled.hash, s->path, &s->image, err);
+    rc = image_look(settled.memfd, settled.bytes, settled.hash, s->path, &s->image, err);
     if (rc)
         return rc;
     Error why;
@@ -267,6 +267,7 @@ int app_manifest(int argc, char **argv)
     int rc = parse(argc, argv, &order);
     if (rc)
         return rc - 1;
+    crypto_ignore_config();
     SignedImage *s = calloc(1, sizeof *s);
     Error err;
     if (!s)

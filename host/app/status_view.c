@@ -103,6 +103,17 @@ static void print_equal(FILE *file, const json_t *slot)
     print_remark(file, text_of(slot, "name"), text);
 }
 
+static void print_alarms(FILE *file, const json_t *slot)
+{
+    int64_t alarms = count_of(slot, "alarms");
+    char count[TEXT_CELL_BYTES], text[TEXT_CELL_BYTES + 80];
+    if (!alarms)
+        return;
+    snprintf(text, sizeof text, "%s ALARM%s: builds that no trusted key vouches for (keel ctl log)",
+             text_count(count, alarms), alarms == 1 ? "" : "S");
+    print_remark(file, text_of(slot, "name"), text);
+}
+
 void status_view_print(FILE *file, const json_t *status)
 {
     print_host(file, json_object_get(status, "host"));
@@ -128,6 +139,7 @@ void status_view_print(FILE *file, const json_t *status)
             print_equal(file, slot);
             print_remark(file, text_of(slot, "name"),
                          text_of(json_object_get(slot, "state"), "tier_reason"));
+            print_alarms(file, slot);
         }
     }
     const char *key;

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "base/crypto.h"
+
 void trust_option(TrustOptions *trust, int option, const char *value)
 {
     if (option == 'S') {
@@ -24,6 +26,8 @@ int trust_apply(const TrustOptions *trust, const char *command, struct keel_host
         fprintf(stderr, "keel %s: --trust-state says nothing without --trust PUB\n", command);
         return 0;
     }
+    if (trust->count)
+        crypto_ignore_config();
     options->trust_keys = trust->keys;
     options->trust_key_count = trust->count;
     options->trust_state = trust->state;

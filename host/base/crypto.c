@@ -23,7 +23,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static OSSL_LIB_CTX *context;
 static EVP_MD *sha256;
 
-/* A context of its own reads no openssl.cnf, so nobody's configuration puts a provider in. */
+/* A context of its own has none of the providers that openssl.cnf names. (The file is read all the
+ * same, once a process, unless crypto_ignore_config came first.) */
 static void begin(void)
 {
     context = OSSL_LIB_CTX_new();
@@ -50,6 +51,11 @@ static int leave(int rc)
 const char *crypto_version(void)
 {
     return OpenSSL_version(OPENSSL_VERSION);
+}
+
+void crypto_ignore_config(void)
+{
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
 }
 
 int digest_bytes(const void *data, size_t bytes, Digest *ret, Error *err)

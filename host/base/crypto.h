@@ -1,7 +1,7 @@
 /* Where trust is meant and not just identity: SHA-256 and Ed25519, by OpenSSL's libcrypto in a
- * library context of its own, so that neither the program's configuration of OpenSSL nor its error
- * queue is touched. Built without it (-DKEEL_TRUST=OFF) everything answers KEEL_EUNSUPPORTED. Any
- * thread. */
+ * library context of its own, so that the program's providers don't matter here, and its queue of
+ * errors stays its own. Built without it (-DKEEL_TRUST=OFF) everything answers KEEL_EUNSUPPORTED.
+ * Any thread. */
 #ifndef BASE_CRYPTO_H
 #define BASE_CRYPTO_H
 
@@ -30,6 +30,11 @@ typedef struct SigningKey SigningKey; /* the private half */
 
 /* "OpenSSL 3.0.19 27 Jan 2026", or NULL when this is built without. */
 const char *crypto_version(void);
+
+/* From now on this process's OpenSSL reads no configuration file, which could name providers to
+ * load. For programs of Keel's own; in other people's programs OpenSSL is configured as they want
+ * it. */
+void crypto_ignore_config(void);
 
 /* SHA-256. */
 int digest_bytes(const void *data, size_t bytes, Digest *ret, Error *err);

@@ -199,6 +199,8 @@ class Trust(keeltest.KeelTest):
         self.place(self.module(2), "m.so")
         os.unlink(self.path("m.so.manifest"))
         self.alarm(host, "it has no manifest", after=mark)
+        status = self.keel("ctl", "--socket", host.socket_path, "status").stdout
+        self.assertIn("m: 1 ALARM: builds that no trusted key vouches for", status)
         mark = host.mark()
         done = self.keel("manifest", self.path("m.so"))
         self.assertIn("not signed", done.stdout)
@@ -230,11 +232,13 @@ class Trust(keeltest.KeelTest):
         os.rename(path + ".manifest", self.path("m.so.manifest"))
         os.rename(path, self.path("m.so"))
         text = self.alarm(host, "these are not the bytes that were signed")
-        self.assertRegex(text, r"; changed: frame\b")
+        if not keeltest.SANITIZED:  # whose calls the reader's sandbox forbids
+            self.assertRegex(text, r"; changed: frame\b")
         self.still_one(host)
         check = self.keel("manifest", "--check", self.path("m.so"), "--trust", self.key + ".pub")
         self.assertEqual(check.returncode, 1)
-        self.assertRegex(check.stdout, r"(?m)^  ~ function frame$")
+        if not keeltest.SANITIZED:
+            self.assertRegex(check.stdout, r"(?m)^  ~ function frame$")
         host.end()
 
     def test_changed_manifest(self):
@@ -447,6 +451,19 @@ class Trust(keeltest.KeelTest):
         done = self.keel("run", self.path("m.so"), "--frames", 1, "--trust", self.key + ".pub",
                          "--trust-state", state, "--name", self.path("s"))
         self.assertEqual(done.returncode, 2, done.stderr)
+
+    def test_no_configuration_of_openssl(self):
+        """It could name libraries to load. A pipe would keep whoever reads it waiting."""
+        os.mkfifo(self.path("openssl.cnf"))
+        env = dict(self.env, OPENSSL_CONF=self.path("openssl.cnf"))
+        self.place(self.module(1), "m.so")
+        for command in (["key", "new", self.path("more.key")], ["key", "show", self.key],
+                        ["manifest", self.path("m.so"), "--sign", self.key, "--counter", 1],
+                        ["manifest", "--check", self.path("m.so")],
+                        ["run", self.path("m.so"), "--frames", 1, "--trust", self.key + ".pub",
+                         "--name", self.path("s")]):
+            done = self.keel(*command, env=env)
+            self.assertEqual(done.returncode, 0, (command, done.stderr))
 
     def test_smoke(self):
         self.put(2, name="old.so")
