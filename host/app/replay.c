@@ -22,6 +22,7 @@ static const char help[] =
     "random numbers, events and results of tasks, frame by frame, and compares the state after\n"
     "each frame. Without NEW: what ran when it was recorded.\n"
     "\n"
+    "  --from SNAPSHOT    begin with this state of the session (keel ctl snapshot)\n"
     "  --against OLD.so   compare with this build instead of with the recording\n"
     "  --frames N         only the first N frames\n"
     "  --no-compare       only run: does it fault?\n"
@@ -36,7 +37,7 @@ static const char help[] =
 enum { IMAGE_WAIT_NS = 1000000000, SHOWN = 12 };
 
 typedef struct Replay {
-    const char *path, *new_path, *against_path;
+    const char *path, *new_path, *against_path, *from;
     long long frames;
     int compare, sandbox, json;
     ReplaySession session;
@@ -68,18 +69,19 @@ static int positive(const char *given, long long *ret)
 /* 0: go on; else the exit status plus one. */
 static int parse(int argc, char **argv, Replay *replay)
 {
-    static const struct option options[] = {{"against", required_argument, NULL, 'a'},
-                                            {"frames", required_argument, NULL, 'n'},
-                                            {"no-compare", no_argument, NULL, 'c'},
-                                            {"no-sandbox", no_argument, NULL, 's'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"against", required_argument, NULL, 'a'}, {"from", required_argument, NULL, 'f'},
+        {"frames", required_argument, NULL, 'n'},  {"no-compare", no_argument, NULL, 'c'},
+        {"no-sandbox", no_argument, NULL, 's'},    {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, ":h", options, NULL)) != -1;) {
         switch (option) {
         case 'a':
             replay->against_path = optarg;
+            break;
+        case 'f':
+            replay->from = optarg;
             break;
         case 'n':
             if (!positive(optarg, &replay->frames))
@@ -257,10 +259,13 @@ static int compare_objects(Replay *replay, Error *err)
 static int run(Replay *replay, Error *err)
 {
     int rc = replay_session_open(replay->path, &replay->session, err);
-    if (rc == KEEL_OK && replay->session.begin.after_lsn)
-        rc = err_set(err, KEEL_EUNSUPPORTED,
-                     "%s begins at a snapshot (record %llu), not at a fresh start", replay->path,
-                     (unsigned long long)replay->session.begin.after_lsn);
+    replay->session.snapshot = replay->from;
+    if (rc == KEEL_OK && replay->session.begin.brought && !replay->from)
+        rc =
+            err_set(err, KEEL_EINVAL,
+                    "%s begins with a state that had had %llu frames, not with a fresh start: give "
+                    "it by --from",
+                    replay->path, (unsigned long long)replay->session.begin.after_frames);
     if (rc == KEEL_OK && replay->new_path)
         rc = image_load_file(replay->new_path, IMAGE_WAIT_NS, &replay->new_image, err);
     if (rc == KEEL_OK && replay->against_path)

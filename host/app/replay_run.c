@@ -15,6 +15,7 @@
 #include "app/alone.h"
 #include "base/clock.h"
 #include "host/services.h"
+#include "swap/brought.h"
 #include "swap/playback.h"
 
 #define CALL_LIMIT_NS (INT64_C(10) * 1000 * 1000 * 1000)
@@ -122,7 +123,37 @@ typedef struct Run {
     Slot slot;
     Playback playback;
     Generation *instead, *recorded[REPLAY_GENERATIONS];
+    Brought *brought;       /* from a snapshot; NULL: from a fresh start */
+    JournalGeneration last; /* that came in before the snapshot's last frame */
+    int last_number;
+    int installed;
 } Run;
+
+static int load_snapshot(Run *run, Error *err)
+{
+    SnapshotReader *reader;
+    const char *path = run->plan->session->snapshot;
+    int rc = snapshot_open(path, &reader, err);
+    if (rc)
+        return rc;
+    const Snapshot *s = snapshot_parts(reader);
+    if (strcmp(s->info.slot, run->plan->session->begin.slot) != 0 ||
+        s->info.frames < run->plan->session->begin.after_frames)
+        rc = err_set(err, KEEL_EINVAL,
+                     "%s is a state of %s after %llu frames; the journal is of %s and begins after "
+                     "%llu",
+                     path, s->info.slot, (unsigned long long)s->info.frames,
+                     run->plan->session->begin.slot,
+                     (unsigned long long)run->plan->session->begin.after_frames);
+    if (rc == KEEL_OK)
+        rc = snapshot_load(reader, run->state, err);
+    if (rc == KEEL_OK)
+        rc = state_commit(run->state, err);
+    if (rc == KEEL_OK)
+        rc = brought_of_snapshot(s, path, &run->brought, err);
+    snapshot_close(reader);
+    return rc;
+}
 
 static int open_state(Run *run, Error *err)
 {
@@ -132,6 +163,8 @@ static int open_state(Run *run, Error *err)
                                   .tier = STATE_TIER_COPY, /* asks the kernel for nothing */
                                   .copy_limit_bytes = NO_COPY_LIMIT};
     int rc = state_open(&options, &run->state, err);
+    if (rc == KEEL_OK && run->plan->session->snapshot)
+        rc = load_snapshot(run, err);
     return rc ? rc : state_hash_frames(run->state, 1, err);
 }
 
@@ -180,6 +213,11 @@ static int enter(Run *run, const JournalGeneration *how, int number)
     Generation *g = run->instead ? run->instead : run->recorded[number];
     Fault fault;
     Error err;
+    if (run->brought && !run->installed) { /* it came before the snapshot's end */
+        run->last = *how;
+        run->last_number = number;
+        return 1;
+    }
     if (run->instead && number > 0)
         return 1;
     if (number > 0 && how->how == JOURNAL_KEEP &&
@@ -231,6 +269,29 @@ static int run_frame(Run *run, const JournalRecord *record)
     return compare(run, &frame);
 }
 
+/* The first frame after the snapshot: whatever ran then goes on. */
+static int go_on(Run *run)
+{
+    Generation *g = run->instead ? run->instead : run->recorded[run->last_number];
+    const KeepsakeHead *head = &run->brought->keepsake.head;
+    Error err;
+    run->installed = 1;
+    state_hash_image(run->state, g->load_first, g->load_last);
+    run->slot.running = g;
+    brought_install(run->brought, &run->slot, head->last_time_ns);
+    if (state_set_statics(run->state, g->statics, g->static_count, &err))
+        return refused(run, &err);
+    return 1;
+}
+
+/* 1: it is in the snapshot already. */
+static int is_past(const Run *run, const JournalRecord *record)
+{
+    JournalFrame frame;
+    return run->brought && journal_frame_read(record, &frame) == KEEL_OK &&
+           frame.index < run->brought->keepsake.head.frames;
+}
+
 static void run_all(Run *run)
 {
     const ReplayPlan *plan = run->plan;
@@ -243,6 +304,10 @@ static void run_all(Run *run)
     int64_t began = clock_now_ns();
     journal_rewind(plan->session->reader);
     while (go && run->outcome->frames < most && journal_next(plan->session->reader, &record)) {
+        if (record.kind == JOURNAL_FRAME && is_past(run, &record))
+            continue;
+        if (record.kind == JOURNAL_FRAME && run->brought && !run->installed && !go_on(run))
+            break;
         if (record.kind == JOURNAL_FRAME)
             go = run_frame(run, &record);
         else if (record.kind == JOURNAL_GENERATION && !journal_generation_read(&record, &how))

@@ -22,7 +22,7 @@ typedef struct ReplaySession {
     JournalGeneration generation[REPLAY_GENERATIONS];
     Image *image[REPLAY_GENERATIONS]; /* by generation; NULL: the journal doesn't have it */
     char ends[400];                   /* why it ends where it ends; "": closed on purpose */
-    const char *snapshot;             /* path of the state it begins with, or NULL */
+    const char *snapshot;             /* path of a state to begin with, or NULL */
 } ReplaySession;
 
 int replay_session_open(const char *path, ReplaySession *ret, Error *err);

@@ -175,33 +175,12 @@ static int from_memory(Slot *slot, Error *err)
                             &slot->brought, err);
 }
 
-/* Spans one after another, each filled up to whole pages. */
-static int join_spans(const Snapshot *s, Buf *out)
-{
-    static const uint8_t zeros[4096];
-    for (int i = 0; i < s->span_count; i++) {
-        size_t over = (size_t)(s->spans[i].bytes % sizeof zeros);
-        if (buf_add(out, s->spans[i].data, (size_t)s->spans[i].bytes) ||
-            buf_add(out, zeros, over ? sizeof zeros - over : 0))
-            return KEEL_ENOMEM;
-    }
-    return KEEL_OK;
-}
-
 static int from_file(Slot *slot, const char *path, SnapshotReader *reader, Error *err)
 {
-    const Snapshot *s = snapshot_parts(reader);
-    Buf statics = {0};
     int rc = snapshot_load(reader, slot->state, err);
     if (rc == KEEL_OK)
         rc = state_commit(slot->state, err);
-    if (rc == KEEL_OK && join_spans(s, &statics))
-        rc = err_set(err, KEEL_ENOMEM, "no memory to bring a slot back");
-    if (rc == KEEL_OK)
-        rc = brought_new(s->note, s->note_bytes, statics.data, statics.bytes, path, &slot->brought,
-                         err);
-    buf_done(&statics);
-    return rc;
+    return rc ? rc : brought_of_snapshot(snapshot_parts(reader), path, &slot->brought, err);
 }
 
 static void tell(const Slot *slot, const char *from)
@@ -250,7 +229,7 @@ static int begin_journal(Keeper *keeper, const char *path, Error *err)
 {
     int rc = journal_create(path, NULL, &keeper->journal, err);
     if (rc == KEEL_OK)
-        rc = recorder_begin(&keeper->recorder, keeper->slot, keeper->journal, 0, err);
+        rc = recorder_begin(&keeper->recorder, keeper->slot, keeper->journal, err);
     return rc;
 }
 

@@ -30,9 +30,9 @@ typedef enum JournalKind {
 typedef struct JournalBegin {
     uint64_t arena_base, arena_bytes;
     int64_t wall_ns;
-    uint64_t after_lsn; /* goes on where a snapshot of this number ends; 0: from a fresh start */
+    uint64_t after_frames; /* that the state it begins with had had */
     uint32_t abi;
-    uint32_t reserved;
+    uint32_t brought; /* 1: it begins with a state of before, which a replay must be given */
     char slot[64];
     char host[32]; /* its version */
 } JournalBegin;

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "image/section.h"
 
 enum { PAGE = 4096 };
@@ -27,6 +26,29 @@ int brought_new(const void *note, uint64_t note_bytes, const void *statics, uint
     }
     *ret = brought;
     return KEEL_OK;
+}
+
+/* Spans one after another, each filled up to whole pages. */
+static int join_spans(const Snapshot *s, Buf *out)
+{
+    static const uint8_t zeros[4096];
+    for (int i = 0; i < s->span_count; i++) {
+        size_t over = (size_t)(s->spans[i].bytes % sizeof zeros);
+        if (buf_add(out, s->spans[i].data, (size_t)s->spans[i].bytes) ||
+            buf_add(out, zeros, over ? sizeof zeros - over : 0))
+            return KEEL_ENOMEM;
+    }
+    return KEEL_OK;
+}
+
+int brought_of_snapshot(const Snapshot *s, const char *from, Brought **ret, Error *err)
+{
+    Buf statics = {0};
+    int rc = join_spans(s, &statics)
+                 ? err_set(err, KEEL_ENOMEM, "no memory to bring a slot back")
+                 : brought_new(s->note, s->note_bytes, statics.data, statics.bytes, from, ret, err);
+    buf_done(&statics);
+    return rc;
 }
 
 void brought_free(Brought *brought)
@@ -87,11 +109,11 @@ static void put_statics(const Brought *brought, const Generation *g)
     }
 }
 
-void brought_install(const Brought *brought, Slot *slot)
+void brought_install(const Brought *brought, Slot *slot, int64_t now_ns)
 {
     const KeepsakeHead *head = &brought->keepsake.head;
     const Generation *g = slot->running;
-    keepsake_apply(&brought->keepsake, slot, clock_now_ns());
+    keepsake_apply(&brought->keepsake, slot, now_ns);
     if (!brought_same_image(brought, g->image))
         return;
     state_rebase(slot->state, head->load_first, head->load_last, g->load_first);

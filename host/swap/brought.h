@@ -4,6 +4,7 @@
 #ifndef SWAP_BROUGHT_H
 #define SWAP_BROUGHT_H
 
+#include "state/snapshot.h"
 #include "swap/keepsake.h"
 
 typedef struct Brought {
@@ -22,8 +23,11 @@ void brought_free(Brought *brought);
  * its statics keep their values. */
 int brought_same_image(const Brought *brought, const Image *image);
 
-/* The slot's generation is there and has not run: gives the slot what it was besides its memory.
- * Counts with the first frame. */
-void brought_install(const Brought *brought, Slot *slot);
+/* The slot's generation is there and has not run: gives the slot what it was besides its memory, at
+ * `now_ns` of its clock. Counts with the first frame. */
+void brought_install(const Brought *brought, Slot *slot, int64_t now_ns);
+
+/* Of a snapshot whose pages are in the slot's state. */
+int brought_of_snapshot(const Snapshot *snapshot, const char *from, Brought **ret, Error *err);
 
 #endif

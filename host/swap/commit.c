@@ -93,8 +93,10 @@ static int install(Attempt *attempt, Error *err)
     static const JournalHow hows[] = {
         [TRIAL_START] = JOURNAL_START, [TRIAL_KEEP] = JOURNAL_KEEP, [TRIAL_HOOKS] = JOURNAL_HOOKS};
     slot->running = attempt->fresh;
-    if (slot->brought && attempt->how == TRIAL_KEEP)
-        brought_install(slot->brought, slot);
+    if (slot->brought && attempt->how == TRIAL_KEEP) {
+        brought_install(slot->brought, slot, slot->effects.now_ns);
+        effects_release(&slot->effects);
+    }
     recorder_entered(slot, hows[attempt->how]);
     if (use_statics(slot, err))
         return err_wrap(err, "%s", slot->name);

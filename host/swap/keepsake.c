@@ -167,7 +167,6 @@ void keepsake_apply(const Keepsake *k, Slot *slot, int64_t now_ns)
             past.timer_next_ns = timer->due_ns;
     }
     effects_go_back(&slot->effects, &past);
-    effects_release(&slot->effects);
     memcpy(slot->random, k->head.random, sizeof slot->random);
     memcpy(slot->random_before, k->head.random, sizeof slot->random_before);
     slot->frames = k->head.frames;

@@ -31,8 +31,8 @@ int keepsake_encode(const Slot *slot, Buf *out);
 int keepsake_decode(const void *data, size_t bytes, Keepsake *ret);
 void keepsake_done(Keepsake *keepsake);
 
-/* The slot goes on from there at `now_ns`: timers keep what they had left to wait, tasks end as
- * cancelled, the first frame's dt is 0. */
+/* The slot goes on from there at `now_ns`: timers keep what they had left to wait, tasks are held
+ * (effects_release lets them end as cancelled), the first frame's dt is 0. */
 void keepsake_apply(const Keepsake *keepsake, Slot *slot, int64_t now_ns);
 
 #endif

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "swap/brought.h"
 
-int recorder_begin(Recorder *recorder, Slot *slot, Journal *journal, uint64_t after_lsn, Error *err)
+int recorder_begin(Recorder *recorder, Slot *slot, Journal *journal, Error *err)
 {
     *recorder = (Recorder){.journal = journal};
     StateStatus status;
@@ -15,8 +16,11 @@ int recorder_begin(Recorder *recorder, Slot *slot, Journal *journal, uint64_t af
     JournalBegin begin = {.arena_base = status.base,
                           .arena_bytes = status.max_bytes,
                           .wall_ns = clock_wall_ns(),
-                          .after_lsn = after_lsn,
-                          .abi = KEEL_ABI};
+                          .after_frames = slot->frames,
+                          .abi = KEEL_ABI,
+                          .brought = slot->brought || slot->frames};
+    if (slot->brought)
+        begin.after_frames = slot->brought->keepsake.head.frames;
     snprintf(begin.slot, sizeof begin.slot, "%s", slot->name);
     snprintf(begin.host, sizeof begin.host, "%s", KEEL_VERSION);
     const JournalPart part = {&begin, sizeof begin};

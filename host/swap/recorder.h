@@ -14,10 +14,9 @@ typedef struct Recorder {
     uint64_t frames;
 } Recorder;
 
-/* Writes the first record; from here on the slot's frames are recorded. `after_lsn`: see
- * JournalBegin. The recorder and the journal stay the caller's. */
-int recorder_begin(Recorder *recorder, Slot *slot, Journal *journal, uint64_t after_lsn,
-                   Error *err);
+/* Writes the first record; from here on the slot's frames are recorded. The
+ * recorder and the journal stay the caller's. */
+int recorder_begin(Recorder *recorder, Slot *slot, Journal *journal, Error *err);
 /* Nothing more is recorded. */
 void recorder_end(Recorder *recorder, Slot *slot);
 

@@ -171,6 +171,41 @@ class Replay(keeltest.KeelTest):
         told = json.loads(self.replay("j", "--json"))
         self.assertEqual((told["verdict"], told["unmatched"], told["unrecorded"]), ("same", 0, 0))
 
+    def test_from_a_snapshot_in_the_middle(self):
+        self.place(world(pointers=False), "world.so")
+        host = self.host("world.so", "--journal", "j", "--fps", "300")
+        host.wait("generation 1")
+        host.frames_pass(40)
+        done = self.keel("ctl", "--socket", host.socket_path, "snapshot", "middle")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        host.frames_pass(40)
+        host.call("quit")
+        host.exited()
+        whole = json.loads(self.replay("j", "--json"))
+        rest = json.loads(self.replay("j", "--from", "middle", "--json"))
+        self.assertEqual((rest["verdict"], rest["unmatched"], rest["unrecorded"]), ("same", 0, 0))
+        self.assertEqual(rest["frame"], whole["frame"])
+        self.assertLess(rest["frames"], whole["frames"] - 30)
+        self.place(world(frame="if (f->index == %d) w->told++;" % (whole["frame"] - 5),
+                         pointers=False), "new.so")
+        text = self.replay("j", "new.so", "--from", "middle", expect=1)
+        self.assertIn("differs after frame %d " % (whole["frame"] - 5), text.replace(",", ""))
+
+    def test_a_session_that_went_on_from_a_state(self):
+        self.place(world(), "world.so")
+        host = self.host("world.so", "--state", "st", "--frames", "50", "--fps", "300")
+        host.exited()
+        keeltest.shutil.copy(self.path("st/world.state"), self.path("begin"))
+        host = self.host("world.so", "--state", "st", "--frames", "60", "--fps", "300",
+                         "--journal", "j")
+        host.exited()
+        done = self.keel("replay", "j")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--from", done.stderr)
+        told = json.loads(self.replay("j", "--from", "begin", "--json"))
+        self.assertEqual((told["verdict"], told["frames"], told["frame"]), ("same", 60, 109))
+        self.assertEqual(self.keel("replay", "j", "--from", "j").returncode, 2)
+
     def test_a_killed_host_leaves_its_session(self):
         self.place(world(), "world.so")
         host = self.host("world.so", "--journal", "j", "--fps", "300")
