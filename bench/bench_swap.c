@@ -2,6 +2,9 @@
  * time from the last frame of the old generation to the second of the new one, less two median
  * gaps. The first new frame's page faults are in it. Beside it what a boundary costs without a
  * swap. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "paced.h"
 
 enum { SWAPS = 200, CALM_NS = 30 * 1000 * 1000 };
@@ -10,6 +13,12 @@ static void measure(long module_bytes, uint64_t state_bytes, uint32_t tier, cons
 {
     static Paced paced;
     static Samples pause, gap;
+    char metric[96];
+    snprintf(metric, sizeof metric, "pause, module %ld KB, state %llu MiB, %s", module_bytes / 1000,
+             (unsigned long long)(state_bytes >> 20), tier_name);
+    const char *only = getenv("KEEL_BENCH_ONLY"); /* a part of the row's name */
+    if (only && !strstr(metric, only))
+        return;
     paced_open(&paced, module_bytes, state_bytes, 1, tier, KEEL_TRIAL_OFF);
     samples_reserve(&pause, SWAPS);
     samples_reserve(&gap, PACE_MARKS);
@@ -41,9 +50,6 @@ static void measure(long module_bytes, uint64_t state_bytes, uint32_t tier, cons
             samples_add(&pause, (double)swapped / 1e3 - 2 * median);
         samples_done(&calm);
     }
-    char metric[96];
-    snprintf(metric, sizeof metric, "pause, module %ld KB, state %llu MiB, %s", module_bytes / 1000,
-             (unsigned long long)(state_bytes >> 20), tier_name);
     bench_report("swap", metric, "us", &pause, 0);
     snprintf(metric, sizeof metric, "frame without a swap, state %llu MiB, %s",
              (unsigned long long)(state_bytes >> 20), tier_name);

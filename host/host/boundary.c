@@ -8,10 +8,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 struct BoundaryMail {
     BoundaryMail *next;
     LoopFunction *function;
     void *user;
+    int64_t due_ns; /* 0: at once */
 };
 
 void boundary_init(Boundary *boundary)
@@ -27,6 +30,7 @@ void boundary_init(Boundary *boundary)
     boundary->closed = 0;
     boundary->wake_fd = boundary->other_fd = -1;
     atomic_store(&boundary->waiting, 0);
+    atomic_store(&boundary->due_ns, 0);
 }
 
 void boundary_close(Boundary *boundary)
@@ -68,15 +72,17 @@ static void tell(Boundary *boundary)
         return; /* it is full: the frame thread has been told often enough */
 }
 
-void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
+static void post(Boundary *boundary, LoopFunction *function, void *user, int64_t due_ns)
 {
     BoundaryMail *mail = malloc(sizeof *mail);
     if (!mail)
         return;
-    *mail = (BoundaryMail){NULL, function, user};
+    *mail = (BoundaryMail){NULL, function, user, due_ns};
     int taken = 0;
     pthread_mutex_lock(&boundary->lock);
     if (!boundary->closed) {
+        if (!boundary->first)
+            atomic_store(&boundary->due_ns, due_ns);
         *boundary->last = mail;
         boundary->last = &mail->next;
         taken = 1;
@@ -91,16 +97,44 @@ void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
         free(mail);
 }
 
+void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
+{
+    post(boundary, function, user, 0);
+}
+
+void boundary_post_calm(Boundary *boundary, LoopFunction *function, void *user)
+{
+    post(boundary, function, user, clock_now_ns() + BOUNDARY_CALM_NS);
+}
+
+/* What is due, in order; what is not keeps what came after it. */
+static BoundaryMail *take(Boundary *boundary, int64_t now_ns)
+{
+    pthread_mutex_lock(&boundary->lock);
+    BoundaryMail *first = boundary->first, **at = &boundary->first;
+    while (*at && (*at)->due_ns <= now_ns)
+        at = &(*at)->next;
+    BoundaryMail *left = *at;
+    *at = NULL;
+    if (left == first)
+        first = NULL;
+    boundary->first = left;
+    if (!left)
+        boundary->last = &boundary->first;
+    atomic_store(&boundary->due_ns, left ? left->due_ns : 0);
+    atomic_store(&boundary->waiting, left != NULL);
+    pthread_mutex_unlock(&boundary->lock);
+    return first;
+}
+
 void boundary_run(Boundary *boundary)
 {
     if (!atomic_load_explicit(&boundary->waiting, memory_order_acquire))
         return;
-    pthread_mutex_lock(&boundary->lock);
-    BoundaryMail *mail = boundary->first;
-    boundary->first = NULL;
-    boundary->last = &boundary->first;
-    atomic_store(&boundary->waiting, 0);
-    pthread_mutex_unlock(&boundary->lock);
+    int64_t now = clock_now_ns();
+    if (atomic_load(&boundary->due_ns) > now)
+        return;
+    BoundaryMail *mail = take(boundary, now);
     while (mail) {
         BoundaryMail *next = mail->next;
         mail->function(mail->user);
@@ -109,9 +143,24 @@ void boundary_run(Boundary *boundary)
     }
 }
 
+static struct timespec span(int64_t ns)
+{
+    return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+}
+
+/* Ends when there is mail, also what isn't due yet. */
+static void wait_for_mail(Boundary *boundary, int64_t until_ns)
+{
+    const struct timespec until = span(until_ns);
+    pthread_mutex_lock(&boundary->lock);
+    if (!boundary->first)
+        pthread_cond_timedwait(&boundary->arrived, &boundary->lock, &until);
+    pthread_mutex_unlock(&boundary->lock);
+}
+
 static void wait_for_both(Boundary *boundary, int64_t ns)
 {
-    const struct timespec most = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    const struct timespec most = span(ns);
     struct pollfd fds[2] = {{.fd = boundary->wake_fd, .events = POLLIN},
                             {.fd = boundary->other_fd, .events = POLLIN}};
     uint64_t told;
@@ -127,19 +176,16 @@ static void wait_for_both(Boundary *boundary, int64_t ns)
 
 void boundary_wait(Boundary *boundary, int64_t ns)
 {
-    if (boundary->other_fd >= 0) {
+    int64_t until = clock_now_ns() + ns;
+    if (boundary->other_fd >= 0)
         wait_for_both(boundary, ns);
-        return;
+    else
+        wait_for_mail(boundary, until);
+    int64_t due = atomic_load(&boundary->due_ns);
+    if (due > clock_now_ns()) {
+        const struct timespec t = span(due < until ? due : until);
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
     }
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t sum = until.tv_nsec + ns;
-    until.tv_sec += sum / 1000000000;
-    until.tv_nsec = sum % 1000000000;
-    pthread_mutex_lock(&boundary->lock);
-    if (!boundary->first)
-        pthread_cond_timedwait(&boundary->arrived, &boundary->lock, &until);
-    pthread_mutex_unlock(&boundary->lock);
 }
 
 void boundary_wake(Boundary *boundary)

@@ -19,6 +19,7 @@ typedef struct Boundary {
     pthread_cond_t arrived;
     BoundaryMail *first, **last;
     _Atomic int waiting;
+    _Atomic int64_t due_ns; /* of the first */
     int closed;
     int wake_fd;  /* an eventfd that tells of mail, -1: none */
     int other_fd; /* ends boundary_wait when it is readable, -1: none */
@@ -28,11 +29,16 @@ void boundary_init(Boundary *boundary);
 void boundary_done(Boundary *boundary);  /* drops what waits */
 void boundary_close(Boundary *boundary); /* from now on nothing is taken */
 void boundary_post(Boundary *boundary, LoopFunction *function, void *user);
+/* The same a little later: until the posting thread sleeps again, each page of the state that is
+ * protected anew interrupts its processor (tens of µs in a virtual machine), and the frame before
+ * the function would be slow. */
+enum { BOUNDARY_CALM_NS = 200 * 1000 };
+void boundary_post_calm(Boundary *boundary, LoopFunction *function, void *user);
 void boundary_run(Boundary *boundary);
 /* From now on boundary_wait also ends when `fd` is readable; -1: no more. Where that can't be had
  * it goes on as before. [frame] */
 void boundary_wait_also(Boundary *boundary, int fd);
-/* Waits for mail for at most `ns`. [frame] */
+/* Waits for mail that is due, for at most `ns`. [frame] */
 void boundary_wait(Boundary *boundary, int64_t ns);
 /* Wakes boundary_wait without mail. [any] */
 void boundary_wake(Boundary *boundary);

@@ -69,7 +69,7 @@ static void hear_no_more(Host *host)
 
 static void at_boundary(void *host, LoopFunction *function, void *user)
 {
-    boundary_post(&((Host *)host)->boundary, function, user);
+    boundary_post_calm(&((Host *)host)->boundary, function, user);
 }
 
 static int offers(const char *service)

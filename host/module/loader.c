@@ -20,6 +20,10 @@
 #define RETRY_FIRST_NS INT64_C(1000000)
 #define RETRY_LAST_NS INT64_C(100000000)
 #define RETRY_STUCK_NS INT64_C(5000000000)
+/* So long after a load nothing is closed: the swap that it was made for comes now, and unmapping
+ * what ran before would fall into it. Where swaps come without a pause, so many may wait. */
+#define CALM_NS INT64_C(30000000)
+enum { CALM_WAITING = 8 };
 enum { ATTEMPTS = 20 }; /* about 1.5 s until a generation is called stuck */
 
 typedef struct LoadJob LoadJob;
@@ -44,6 +48,7 @@ struct Loader {
     int64_t busy_since_ns; /* 0: no load runs */
     char busy_name[IMAGE_NAME_BYTES];
     int locked; /* the dynamic loader's lock is lost */
+    int64_t calm_until_ns;
     LoaderStatus status;
 
     /* The loader thread's. */
@@ -176,6 +181,7 @@ static void run_load(Loader *loader, LoadJob *job)
         g->next = loader->all;
         loader->all = g;
         loader->status.loaded++;
+        loader->calm_until_ns = clock_now_ns() + CALM_NS;
     }
     pthread_mutex_unlock(&loader->mutex);
     job->done(g, &err, job->user);
@@ -248,12 +254,17 @@ static void try_close(Loader *loader, Generation *g)
 static Generation *next_retiring(const Loader *loader, int64_t *ret_due)
 {
     Generation *found = NULL;
+    int waiting = 0;
     *ret_due = INT64_MAX;
-    for (Generation *g = loader->all; g && !loader->locked; g = g->next)
+    for (Generation *g = loader->all; g && !loader->locked; g = g->next) {
+        waiting += g->retiring && !g->stuck;
         if (g->retiring && g->retry_ns < *ret_due) {
             found = g;
             *ret_due = g->retry_ns;
         }
+    }
+    if (found && waiting <= CALM_WAITING && *ret_due < loader->calm_until_ns)
+        *ret_due = loader->calm_until_ns;
     return found;
 }
 

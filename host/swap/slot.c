@@ -12,9 +12,10 @@
 #include "swap/brought.h"
 #include "swap/recorder.h"
 
-/* A save, restore or start walks the whole state, and the frame thread waits: ten frames' time, and
- * what reading and writing each MiB at 100 MB/s may take. */
-enum { LONG_CALL = 10, LONG_CALL_MIB_NS = 20 * 1000 * 1000 };
+/* A save, restore or stop may walk the whole state, and the frame thread waits: ten frames' time,
+ * and what reading and writing each MiB at 100 MB/s may take. How much a start will make nobody
+ * knows; it has run in the trial before, in less time. */
+enum { LONG_CALL = 10, LONG_CALL_MIB_NS = 20 * 1000 * 1000, START_CALL = 100 };
 
 _Thread_local Slot *slot_current;
 
@@ -116,6 +117,7 @@ FaultKind slot_call(Slot *slot, Generation *generation, int64_t deadline_ns,
 typedef struct EntryCall {
     Slot *slot;
     const struct keel_module *table;
+    int64_t deadline_ns;
     int32_t answer;
     struct keel_writer writer;
     struct keel_reader reader;
@@ -123,14 +125,20 @@ typedef struct EntryCall {
     const uint8_t *in;
 } EntryCall;
 
-static int64_t entry_deadline_ns(const Slot *slot)
+/* `bytes`: the state or what was saved of it. */
+static int64_t long_deadline_ns(const Slot *slot, uint64_t bytes)
 {
     int64_t deadline = slot_deadline_ns(slot);
     if (deadline <= 0)
         return deadline;
+    return deadline * LONG_CALL + (int64_t)(bytes >> 20) * LONG_CALL_MIB_NS;
+}
+
+static int64_t walk_deadline_ns(const Slot *slot)
+{
     StateStatus status;
     state_status(slot->state, &status);
-    return deadline * LONG_CALL + (int64_t)(status.used_bytes >> 20) * LONG_CALL_MIB_NS;
+    return long_deadline_ns(slot, status.used_bytes);
 }
 
 /* Runs one entry and turns an answer other than 0 into FAULT_ERROR with the module's own words. */
@@ -141,8 +149,7 @@ static FaultKind entry(Slot *slot, Generation *generation, const char *name,
     call->table = generation->table;
     slot->fail_text[0] = 0;
     slot->fail_code = 0;
-    FaultKind kind =
-        slot_call(slot, generation, entry_deadline_ns(slot), function, call, ret_fault);
+    FaultKind kind = slot_call(slot, generation, call->deadline_ns, function, call, ret_fault);
     if (kind != FAULT_NONE || call->answer == 0)
         return kind;
     memset(ret_fault, 0, sizeof *ret_fault);
@@ -171,7 +178,7 @@ static void call_start(void *user)
 
 FaultKind slot_start(Slot *slot, Generation *generation, Fault *ret_fault)
 {
-    EntryCall call = {0};
+    EntryCall call = {.deadline_ns = slot_deadline_ns(slot) * START_CALL};
     return TABLE_ENTRY(generation->table, start)
                ? entry(slot, generation, "start", call_start, &call, ret_fault)
                : FAULT_NONE;
@@ -185,7 +192,7 @@ static void call_stop(void *user)
 
 FaultKind slot_stop(Slot *slot, Generation *generation, Fault *ret_fault)
 {
-    EntryCall call = {0};
+    EntryCall call = {.deadline_ns = walk_deadline_ns(slot)};
     return TABLE_ENTRY(generation->table, stop)
                ? entry(slot, generation, "stop", call_stop, &call, ret_fault)
                : FAULT_NONE;
@@ -218,7 +225,7 @@ FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_
 {
     if (!TABLE_ENTRY(generation->table, save))
         return missing("save", ret_fault);
-    EntryCall call = {.out = out};
+    EntryCall call = {.out = out, .deadline_ns = walk_deadline_ns(slot)};
     FaultKind kind = entry(slot, generation, "save", call_save, &call, ret_fault);
     if (kind == FAULT_NONE)
         *ret_version = call.writer.version;
@@ -247,7 +254,7 @@ FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, si
 {
     if (!TABLE_ENTRY(generation->table, restore))
         return missing("restore", ret_fault);
-    EntryCall call = {.in = saved};
+    EntryCall call = {.in = saved, .deadline_ns = long_deadline_ns(slot, bytes)};
     call.reader = (struct keel_reader){.size = sizeof call.reader,
                                        .version = version,
                                        .host = &call,
