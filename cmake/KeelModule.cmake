@@ -11,6 +11,7 @@
 #   static libstdc++       C++ library code then shares the module's heap
 #   version script         one exported symbol also where headers ask for visible ones, as std:: templates do: the
 #                          host's libstdc++ must not take their place
+option(KEEL_EMBED_TYPES "Keep modules' types in them (keel types --embed), so that they can be stripped" OFF)
 set(KEEL_MODULE_COMPILE_OPTIONS -g -ffunction-sections -fdata-sections -fno-semantic-interposition)
 set(KEEL_MODULE_LINK_OPTIONS -Wl,-z,now -Wl,--build-id=sha1 -Wl,--emit-relocs -Wl,--exclude-libs,ALL
     -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/keel-module.map)
@@ -42,5 +43,15 @@ function(keel_add_module name)
   target_link_options(${name} PRIVATE -Wl,-u,malloc "$<$<LINK_LANGUAGE:CXX>:${KEEL_MODULE_LINK_OPTIONS_CXX}>")
   if(TARGET keel_shim)
     add_dependencies(${name} keel_shim)
+  endif()
+  if(KEEL_EMBED_TYPES)
+    if(TARGET keel)
+      set(program $<TARGET_FILE:keel>)
+      add_dependencies(${name} keel)
+    else()
+      find_program(KEEL_PROGRAM keel REQUIRED)
+      set(program ${KEEL_PROGRAM})
+    endif()
+    add_custom_command(TARGET ${name} POST_BUILD COMMAND ${program} types --embed $<TARGET_FILE:${name}> VERBATIM)
   endif()
 endfunction()

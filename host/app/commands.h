@@ -11,6 +11,7 @@ int app_new(int argc, char **argv);
 int app_dev(int argc, char **argv);
 int app_inspect(int argc, char **argv);
 int app_diff(int argc, char **argv);
+int app_types(int argc, char **argv);
 int app_key(int argc, char **argv);
 int app_manifest(int argc, char **argv);
 int app_ctl(int argc, char **argv);

@@ -200,13 +200,21 @@ static json_t *hazards(const Inspection *i)
     return array;
 }
 
+static int has_types(const Report *r)
+{
+    const Schema *schema = r->detailed ? reading_schema(&r->details, NULL) : NULL;
+    return schema && schema->flags & SCHEMA_HAS_DEBUG;
+}
+
 static json_t *lacks(const Report *r)
 {
     const Inspection *i = &r->inspection;
     json_t *array = json_array();
     if (!i->has_symtab)
         say(array, "symbols", "reports name offsets instead of functions; nothing is compared");
-    if (!i->has_debug)
+    if (!i->has_debug && has_types(r))
+        say(array, "debug information", "no lines in reports (-g); its types are in .keel.types");
+    else if (!i->has_debug)
         say(array, "debug information",
             "no lines in reports, no types: changed ones need save and restore (-g)");
     if (!i->has_relocs)

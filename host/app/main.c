@@ -17,6 +17,7 @@ static const struct {
     {"new", "make a folder with a module to begin with", app_new},
     {"inspect", "say what is known of an image, without running it", app_inspect},
     {"diff", "say what a rebuild changed", app_diff},
+    {"types", "keep a module's types in the file, so that it can be stripped", app_types},
     {"key", "make and show the keys that modules are signed with", app_key},
     {"manifest", "write, sign and check what hosts with --trust ask for", app_manifest},
     {"ctl", "ask and steer a running host", app_ctl},

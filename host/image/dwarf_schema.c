@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/types_section.h"
+
 enum { STRINGS_MOST = 64 << 20, TEXT_MOST = 1000 };
 
 void schema_fail(SchemaReader *r, int code)
@@ -140,6 +142,22 @@ static void read_all(SchemaReader *r, const void *data, size_t bytes)
     free(copy);
 }
 
+/* What was put into the file while it had debug information. Checked before it is believed, here
+ * and by the host. 0: there is none that fits. */
+static int take_embedded(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes)
+{
+    size_t found = 0;
+    Schema schema;
+    const void *from = types_section_find(data, bytes, &found);
+    if (!from || found > room)
+        return 0;
+    memcpy(ret, from, found);
+    if (schema_check(ret, found, &schema, NULL))
+        return 0;
+    *ret_bytes = found;
+    return 1;
+}
+
 int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
                 Error *err)
 {
@@ -152,7 +170,7 @@ int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *
         err_set(err, rc, "its debug information is damaged: build it again");
     else if (rc)
         err_set(err, rc, "its debug information has more types than can be kept");
-    else
+    else if (r.out.flags || !take_embedded(data, bytes, ret, room, ret_bytes))
         rc = schema_pack(&r.out, ret, room, ret_bytes, err);
     schema_maker_done(&r.out);
     schema_map_done(&r.types);

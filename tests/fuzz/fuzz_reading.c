@@ -1,12 +1,13 @@
 /* Fuzzes what the host does with a helper's answer: the container, the anatomy in it, and a
- * comparison of two of them. An input that is an ELF file is read first, so that a build serves as
- * a seed; what comes of it must be believed as it is, and is then damaged where the file's hash
- * says. */
+ * comparison of two of them. An input that is an ELF file is read first, debug information and all:
+ * so a build serves as a seed, and the reader itself is fuzzed. What the reader makes of it must be
+ * believed as it is; then it is damaged where the file's hash says. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/anatomy_read.h"
 #include "image/compare.h"
 #include "image/reading.h"
 
@@ -24,6 +25,7 @@ static void use(const Anatomy *a)
 {
     Difference d;
     Error err = {0};
+    char said[300];
     uint64_t sum = 0;
     for (uint32_t i = 0; i < a->function_count; i++)
         sum += strlen(anatomy_string(a, a->functions[i].name)) +
@@ -32,17 +34,24 @@ static void use(const Anatomy *a)
         sum += strlen(anatomy_string(a, a->objects[i].owner));
     for (uint32_t i = 0; i < a->type_count; i++)
         compare_fields(a, &a->types[i], a, &a->types[a->type_count - 1 - i], add_field, &sum);
+    Anatomy empty = *a;
+    empty.function_count = empty.object_count = empty.type_count = empty.section_count = 0;
     if (!compare_anatomies(a, a, &d, &err))
         difference_done(&d);
+    if (!compare_anatomies(a, &empty, &d, &err)) {
+        difference_say(&d, a, &empty, said, sizeof said);
+        sum += strlen(said);
+        difference_done(&d);
+    }
     used = sum;
 }
 
-static void check(const void *data, size_t bytes, int is_good)
+static void check(const void *data, size_t bytes)
 {
     Reading reading;
     Error err = {0};
     if (reading_check(data, bytes, &reading, &err)) {
-        if (is_good || err.code != KEEL_EFAULT || !*err.text)
+        if (err.code != KEEL_EFAULT || !*err.text)
             abort();
     } else if (reading_anatomy(&reading, NULL)) {
         use(&reading.anatomy);
@@ -54,14 +63,22 @@ static void read_and_damage(const uint8_t *data, size_t bytes)
     static _Alignas(16) uint8_t room[8 << 20];
     Error err = {0};
     size_t made = 0;
+    Anatomy a;
+    if (!anatomy_read(data, bytes, room, sizeof room, &made, &err)) {
+        if (anatomy_check(room, made, &a, &err)) /* what the reader wrote itself */
+            abort();
+        use(&a);
+    } else if (!*err.text) {
+        abort();
+    }
     if (reading_make(data, bytes, room, sizeof room, &made, &err))
         return;
-    check(room, made, 1);
+    check(room, made);
     Hash hash = hash_bytes(data, bytes);
     for (int i = 0; i < 8; i++) {
         uint64_t at = (hash.low >> i * 8) * 0x9e3779b97f4a7c15u % (i % 2 ? 200 : made);
         room[at] ^= (uint8_t)(1u << (hash.high >> i * 3 & 7));
-        check(room, made, 0);
+        check(room, made);
     }
 }
 
@@ -75,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!copy)
         return 0;
     memcpy(copy, data, bytes);
-    check(copy, bytes, 0);
+    check(copy, bytes);
     free(copy);
     return 0;
 }
