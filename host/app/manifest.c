@@ -98,6 +98,24 @@ static int read_keys(const Order *order, SigningKey **keys, Error *err)
     return rc;
 }
 
+/* What a signature doesn't cover, and the signer may not know of. */
+static void warn_of_paths(const SignedImage *s)
+{
+    Inspection *found = calloc(1, sizeof *found);
+    Error err;
+    if (found && !inspect_apart(s->image->data, s->image->bytes, found, &err)) {
+        found->runpath[sizeof found->runpath - 1] = 0;
+        if (*found->runpath) {
+            fputs("keel manifest: it looks for libraries in ", stderr);
+            text_print(stderr, found->runpath);
+            fputs(": whoever can write there runs code in it, signed or not ($ORIGIN finds nothing "
+                  "in a host with --trust)\n",
+                  stderr);
+        }
+    }
+    free(found);
+}
+
 static void print_written(const Order *order, const ManifestFacts *f, const char *out,
                           SigningKey *const *keys)
 {
@@ -133,8 +151,10 @@ static int write_manifest(const Order *order, SignedImage *s, Error *err)
             : manifest_make(&s->facts, s->known ? &s->anatomy : NULL, keys, order->key_count, &text,
                             err);
     rc = rc ? rc : file_replace(out, 0644, text.data, text.bytes, err);
-    if (!rc)
+    if (!rc) {
         print_written(order, &s->facts, out, keys);
+        warn_of_paths(s);
+    }
     if (!rc && !s->known) {
         fputs("keel manifest: it does not tell what the module is made of: ", stderr);
         text_print(stderr, s->why);

@@ -8,7 +8,7 @@
 #include "image/macho.h"
 #include "image/parts.h"
 
-enum { PAGE_BYTES = 4096, HEADER_ALLOWS_STACK = 0x20000, HEADER_HAS_TLV = 0x800000 };
+enum { PAGE_BYTES = 4096, HEADER_ALLOWS_STACK = 0x20000 };
 
 static int read_notes(Image *image, const Macho *m, Error *err)
 {
@@ -185,9 +185,6 @@ int inspect_macho(const void *data, size_t bytes, Inspection *ret, Error *err)
         read_sections(m, ret);
         tell_platform(m, ret);
         ret->executable_stack = (m->flags & HEADER_ALLOWS_STACK) != 0;
-        ret->static_tls = 0;
-        ret->nodelete =
-            (m->flags & HEADER_HAS_TLV) != 0; /* dyld keeps images with thread variables */
     }
     free(m);
     return rc;

@@ -86,9 +86,12 @@ void group_go(Group *group, SwapPhase phase, const char *detail)
     group->phase_ns = now;
     group->phase = phase;
     const Slot *slot = group->attempts[group->at < group->count ? group->at : 0].slot;
-    LogLevel level = phase == SWAP_REFUSED || phase == SWAP_ROLLED_BACK ? LOG_WARN
-                     : phase == SWAP_DONE || phase == SWAP_PROBATION    ? LOG_INFO
-                                                                        : LOG_DEBUG;
+    int alarm =
+        phase == SWAP_REFUSED && group->err.code == KEEL_EUNTRUSTED; /* trusting.c says it */
+    LogLevel level = alarm                                                ? LOG_DEBUG
+                     : phase == SWAP_REFUSED || phase == SWAP_ROLLED_BACK ? LOG_WARN
+                     : phase == SWAP_DONE || phase == SWAP_PROBATION      ? LOG_INFO
+                                                                          : LOG_DEBUG;
     log_write(level, "swap", "%s%s: %s%s%s", slot->name, group->count > 1 ? " and others" : "",
               swap_phase_name(phase), *detail ? ": " : "", detail);
 }

@@ -87,11 +87,11 @@ struct keel_slot {
     uint64_t equal_to; /* … that of this generation */
     struct Recorder *recorder; /* NULL: no journal is written */
     struct Brought *brought;   /* where it goes on, until its first frame is committed; or NULL */
-    int kept;                  /* its state outlives the process: each commit says what else it is */
-    Buf keepsake;              /* room for that */
-    struct Past *past;         /* NULL: it can't go back in time; the host's */
-    Image *history;            /* the one before the running one, for a rollback after probation */
-    struct Feed *feed;         /* NULL: nobody does the same beside it */
+    int kept;          /* its state outlives the process: each commit says what else it is */
+    Buf keepsake;      /* room for that */
+    struct Past *past; /* NULL: it can't go back in time; the host's */
+    Image *history;    /* the one before the running one, for a rollback after probation */
+    struct Feed *feed; /* NULL: nobody does the same beside it */
     Probation probation;
     Breaker breaker;
 
@@ -104,6 +104,8 @@ struct keel_slot {
     _Atomic uint64_t taken_back; /* rollbacks, for the engine thread */
     _Atomic int trying;          /* in probation, for the engine thread */
     _Atomic uint64_t alarms;     /* of those, builds that no trusted key vouches for */
+    Hash alarm;                  /* the last one's text, [engine] */
+    int64_t alarm_ns;            /* and when it was said */
     int64_t pause_ns;
     int32_t fail_code; /* what the module said by keel_fail in this call */
     char fail_text[256];

@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "image/compare.h"
 #include "swap/group.h"
 #include "watch/settle.h"
 
 enum { NAMED = 4 };
+#define ALARM_AGAIN_NS (INT64_C(60) * 1000 * 1000 * 1000)
 
 /* A file that is much larger than what was signed need not be read to be refused. */
 static size_t most_bytes(const Manifest *manifest)
@@ -159,7 +161,17 @@ static void alarm_and_refuse(Attempt *attempt)
         name_difference(attempt, differs, sizeof differs);
     size_t at = strlen(group->err.text);
     snprintf(group->err.text + at, sizeof group->err.text - at, "%s", differs);
-    log_error("trust", "ALARM: %s", group->err.text);
+    /* Who can write the file can touch it a thousand times, and the log remembers a thousand lines.
+     */
+    Slot *slot = attempt->slot;
+    Hash said = hash_bytes(group->err.text, strlen(group->err.text));
+    int64_t now = clock_now_ns();
+    int again = hash_equal(said, slot->alarm) && now - slot->alarm_ns < ALARM_AGAIN_NS;
+    log_write(again ? LOG_DEBUG : LOG_ERROR, "trust", "ALARM: %s", group->err.text);
+    if (!again) {
+        slot->alarm = said;
+        slot->alarm_ns = now;
+    }
     group_refuse(group);
 }
 

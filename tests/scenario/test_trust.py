@@ -210,6 +210,23 @@ class Trust(keeltest.KeelTest):
         self.assertEqual([t for t in host.texts("^m: (trial|load)", after=mark)], [])
         host.end()
 
+    def test_a_flood_is_one_line(self):
+        """Somebody who can write the folder can't wash the log away."""
+        host = self.running_one("--verbose")
+        self.put(3)
+        host.wait("build 3 runs")
+        self.put(2)  # older: needs no waiting
+        self.alarm(host, "older build")
+        mark, alarms = host.mark(), host.slot()["alarms"]
+        for _ in range(20):
+            os.utime(self.path("m.so"))
+            time.sleep(0.02)
+        host.ask("swap", slots=["m"])
+        self.assertGreater(host.slot()["alarms"], alarms)
+        loud = [r for r in host.records[mark:] if r["level"] in ("warn", "error")]
+        self.assertEqual(loud, [])
+        host.end()
+
     def test_wrong_key(self):
         host = self.running_one()
         self.place(self.module(2), "m.so")
@@ -360,7 +377,8 @@ class Trust(keeltest.KeelTest):
         shutil.copyfile(self.path("libhelp1.so"), self.path("libhelp.so"))
         module = build(HELPED, link=["-Wl,-rpath,$ORIGIN", self.path("libhelp.so")])
         self.place(module, "m.so")
-        self.sign()
+        signed = self.keel("manifest", self.path("m.so"), "--sign", self.key, "--counter", 1)
+        self.assertIn("looks for libraries in $ORIGIN: whoever can write there", signed.stderr)
         host = self.host(self.path("m.so"))
         host.wait("build 1 runs")
         host.end()
