@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const uint64_t MEMORY_MOST = UINT64_C(768) << 20;
+#define MEMORY_MOST (UINT64_C(768) << 20)
 
 static const char help[] = "usage: keel-decode image|sound <FILE >RESULT\n"
                            "\n"

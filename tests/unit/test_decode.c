@@ -141,7 +141,7 @@ static void damaged_pictures_do_no_harm(void **unused)
 
 /* ---- sounds ---- */
 
-static size_t put(uint8_t *to, uint32_t value, int bytes)
+static size_t put(uint8_t *to, uint64_t value, int bytes)
 {
     for (int i = 0; i < bytes; i++)
         to[i] = (uint8_t)(value >> 8 * i);
