@@ -90,6 +90,18 @@ static inline int keel_ui_list(struct keel_ui *ui, const char *name, const char 
     return *chosen != before;
 }
 
+/* Between two colours: `part` 0 is `a`. Opaque, so that what overlaps in a filled curve isn't seen.
+ */
+static inline uint32_t keel_ui_mix_(uint32_t a, uint32_t b, float part)
+{
+    float c[3];
+    for (int i = 0; i < 3; i++) {
+        float x = (float)(a >> (24 - 8 * i) & 255u), y = (float)(b >> (24 - 8 * i) & 255u);
+        c[i] = x + (y - x) * part;
+    }
+    return keel_rgba((uint32_t)c[0], (uint32_t)c[1], (uint32_t)c[2], 255);
+}
+
 /* A line through `count` values, from least (below) to most (above); the newest is the last. */
 static inline void keel_ui_plot(struct keel_ui *ui, const char *name, const float *values,
                                 uint32_t count, float least, float most, float height)
@@ -101,8 +113,6 @@ static inline void keel_ui_plot(struct keel_ui *ui, const char *name, const floa
     uint32_t shown = count < 256 ? count : 256;
     char text[32];
     keel_round(ui->k, r.x, r.y, r.w, r.h, s->radius, s->control);
-    for (int i = 1; i < 4; i++)
-        keel_rect(ui->k, r.x + 1, r.y + r.h * (float)i / 4, r.w - 2, 1, keel_fade(s->edge, 0.8f));
     const struct keel_draw_1 *d = keel_draw_service_(ui->k);
     keel_push(ui->k);
     if (d)
@@ -119,10 +129,13 @@ static inline void keel_ui_plot(struct keel_ui *ui, const char *name, const floa
         points[shown].y = points[shown + 1].y = r.y + r.h;
         points[shown + 1].x = r.x;
         keel_polygon(ui->k, points, shown + 2,
-                     keel_linear(ui->k, 0, r.y, keel_fade(s->accent, 0.45f), 0, r.y + r.h,
-                                 keel_fade(s->accent, 0.05f)));
-        keel_polyline(ui->k, points, shown, 1.5f, s->accent);
+                     keel_linear(ui->k, 0, r.y, keel_ui_mix_(s->control, s->accent, 0.5f), 0,
+                                 r.y + r.h, keel_ui_mix_(s->control, s->accent, 0.08f)));
     }
+    for (int i = 1; i < 4; i++)
+        keel_rect(ui->k, r.x, r.y + r.h * (float)i / 4, r.w, 1, keel_fade(s->dim, 0.1f));
+    if (shown > 1)
+        keel_polyline(ui->k, points, shown, 1.5f, s->accent);
     keel_pop(ui->k);
     keel_round_line(ui->k, r.x, r.y, r.w, r.h, s->radius, 1, s->edge);
     struct keel_ui_rect head = {r.x + 8, r.y + 5, r.w - 16, s->text_px * 1.3f};

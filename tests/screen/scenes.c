@@ -239,7 +239,8 @@ static void images(DrawList *l, Pictures *pictures)
     draw_pop(l);
 }
 
-const Scene scenes[] = {{"rects", rects}, {"rounds", rounds},       {"lines", lines},
-                        {"paths", paths}, {"gradients", gradients}, {"clips", clips},
-                        {"texts", texts}, {"images", images}};
+const Scene scenes[] = {{"rects", rects},    {"rounds", rounds},       {"lines", lines},
+                        {"paths", paths},    {"gradients", gradients}, {"clips", clips},
+                        {"texts", texts},    {"images", images},       {"form", scene_form},
+                        {"many", scene_many}};
 const int scene_count = sizeof scenes / sizeof *scenes;

@@ -12,6 +12,10 @@ typedef struct Scene {
     void (*draw)(DrawList *list, Pictures *pictures);
 } Scene;
 
+/* Of scene_widgets.c. */
+void scene_form(DrawList *list, Pictures *pictures);
+void scene_many(DrawList *list, Pictures *pictures);
+
 extern const Scene scenes[];
 extern const int scene_count;
 
