@@ -55,6 +55,10 @@ void schema_units(SchemaReader *r);
 /* dwarf_schema_elf.c: places, initialisers, symbols, renames; `elf` of the running image. */
 void schema_elf(SchemaReader *r, Elf *elf);
 
+/* The function around a static where the compiler left only a shell of it, as clang does of what it
+ * inlined everywhere; symbols may tell. */
+#define SCHEMA_INLINED "(inlined)"
+
 #define SCHEMA_LIST(buf, T) ((T *)(void *)(buf).data)
 #define SCHEMA_COUNT(buf, T) ((buf).bytes / sizeof(T))
 

@@ -130,8 +130,36 @@ static int is_compilers(const char *name)
 
 typedef struct Sym {
     uint64_t address;
+    const char *name;
     int is_clone;
 } Sym;
+
+/* `step.n`, `step.n.3`, `_ZZ4stepvE1n`: of a static without its function, which one is it? */
+static void take_owner(SchemaReader *r, uint64_t address, const char *symbol)
+{
+    SchemaStatic *list = SCHEMA_LIST(r->out.statics, SchemaStatic);
+    size_t count = SCHEMA_COUNT(r->out.statics, SchemaStatic);
+    const Schema look = {.statics = list, .static_count = (uint32_t)count};
+    int64_t at = schema_static_at(&look, address);
+    for (size_t i = (size_t)at; at >= 0 && i < count && list[i].address == address; i++) {
+        const char *name = r->out.strings.data + list[i].name, *end = NULL;
+        char function[1000], local[300];
+        if (strcmp(r->out.strings.data + list[i].function, SCHEMA_INLINED))
+            continue;
+        int is_cxx = !strncmp(symbol, "_ZZ", 3);
+        if (is_cxx)
+            snprintf(local, sizeof local, "E%zu%.280s", strlen(name), name);
+        else
+            snprintf(local, sizeof local, ".%.280s", name);
+        end = strstr(symbol, local);
+        if (!end || end == symbol)
+            continue;
+        snprintf(function, sizeof function, "%s%.*s", is_cxx ? "_Z" : "",
+                 (int)(end - symbol) - (is_cxx ? 3 : 0), symbol + (is_cxx ? 3 : 0));
+        uint32_t text = schema_intern(r, function);
+        SCHEMA_LIST(r->out.statics, SchemaStatic)[i].function = text;
+    }
+}
 
 static void take_symbol(SchemaReader *r, const GElf_Sym *sym, const char *name, Buf *functions)
 {
@@ -139,15 +167,30 @@ static void take_symbol(SchemaReader *r, const GElf_Sym *sym, const char *name, 
     if (!name || sym->st_shndx == SHN_UNDEF || sym->st_shndx >= SHN_LORESERVE || !sym->st_size)
         return;
     if (type == STT_FUNC) {
-        Sym f = {sym->st_value, strchr(name, '.') != NULL};
+        Sym f = {sym->st_value, name, strchr(name, '.') != NULL};
         if (buf_add(functions, &f, sizeof f))
             schema_fail(r, KEEL_ENOMEM);
-    } else if (type == STT_OBJECT && is_compilers(name)) {
+    } else if (type == STT_OBJECT && !is_compilers(name)) {
+        take_owner(r, sym->st_value, name);
+    } else if (type == STT_OBJECT) {
         SchemaSymbol s = {
             .address = sym->st_value, .bytes = sym->st_size, .name = schema_intern(r, name)};
         if (buf_add(&r->out.symbols, &s, sizeof s))
             schema_fail(r, KEEL_ENOMEM);
     }
+}
+
+/* Only the first of an address asks for all of them. */
+static int is_told(const SchemaReader *r, size_t at, const char *name)
+{
+    const SchemaFunction *list = SCHEMA_LIST(r->out.functions, SchemaFunction);
+    size_t count = SCHEMA_COUNT(r->out.functions, SchemaFunction);
+    if (at && list[at - 1].address == list[at].address)
+        return 1;
+    for (size_t i = at; i < count && list[i].address == list[at].address; i++)
+        if (!strcmp(r->out.strings.data + list[i].name, name))
+            return 1;
+    return 0;
 }
 
 static void read_symbols(SchemaReader *r, Elf *elf)
@@ -173,7 +216,9 @@ static void read_symbols(SchemaReader *r, Elf *elf)
     const Sym *known = SCHEMA_LIST(functions, Sym);
     size_t n = SCHEMA_COUNT(functions, Sym);
     SchemaFunction *list = SCHEMA_LIST(r->out.functions, SchemaFunction);
-    for (size_t i = 0, at = 0; i < SCHEMA_COUNT(r->out.functions, SchemaFunction); i++) {
+    size_t count_before = SCHEMA_COUNT(r->out.functions, SchemaFunction);
+    Buf folded = {0};
+    for (size_t i = 0, at = 0; i < count_before; i++) {
         while (at < n && known[at].address < list[i].address)
             at++;
         int clone = 0, plain = 0;
@@ -181,7 +226,20 @@ static void read_symbols(SchemaReader *r, Elf *elf)
             *(known[k].is_clone ? &clone : &plain) = 1;
         if (clone && !plain)
             list[i].flags |= SCHEMA_CLONE;
+        /* Linkers that fold functions leave debug information of one of them. */
+        for (size_t k = at; k < n && known[k].address == list[i].address; k++)
+            if (!known[k].is_clone && !is_told(r, i, known[k].name)) {
+                SchemaFunction f = list[i];
+                f.name = schema_intern(r, known[k].name);
+                f.flags = SCHEMA_FOLDED;
+                if (buf_add(&folded, &f, sizeof f))
+                    schema_fail(r, KEEL_ENOMEM);
+            }
     }
+    if (folded.bytes && buf_add(&r->out.functions, folded.data, folded.bytes))
+        schema_fail(r, KEEL_ENOMEM);
+    sort(&r->out.functions, sizeof(SchemaFunction));
+    buf_done(&folded);
     buf_done(&functions);
 }
 

@@ -87,8 +87,10 @@ static void take_function(SchemaReader *r, Die *d, const Place *place, Place *in
     char name[PREFIX_MOST * 2];
     SchemaFunction f = {.unit = r->unit};
     follow(d, &k);
-    if (!k.name)
+    if (!k.name) {
+        snprintf(inner->function, sizeof inner->function, "%s", SCHEMA_INLINED);
         return;
+    }
     qualify(r, &k, place->prefix, name, sizeof name);
     snprintf(inner->function, sizeof inner->function, "%.510s", k.linkage ? k.linkage : name);
     snprintf(inner->prefix, sizeof inner->prefix, "%.500s::", name);

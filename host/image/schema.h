@@ -91,7 +91,8 @@ typedef enum SchemaPlace {
 /* Of statics and functions. */
 enum {
     SCHEMA_EXTERNAL = 1, /* known in all units: the name alone identifies it */
-    SCHEMA_CLONE = 2     /* a function that the compiler made of another one */
+    SCHEMA_CLONE = 2,    /* a function that the compiler made of another one */
+    SCHEMA_FOLDED = 4    /* a function that only a symbol tells of: its unit isn't known */
 };
 
 /* Sorted by address; several with one address are one object that several units see. */

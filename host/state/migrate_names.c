@@ -103,7 +103,7 @@ static int find_function(const Migration *m, const SchemaFunction *f, uint64_t *
          i < m->to->function_count && !strcmp(function_name(m->to, m->to_functions, i), name);
          i++) {
         const SchemaFunction *g = &m->to->functions[m->to_functions[i]];
-        int both = f->flags & g->flags & SCHEMA_EXTERNAL;
+        int both = f->flags & g->flags & SCHEMA_EXTERNAL || (f->flags | g->flags) & SCHEMA_FOLDED;
         if (g->flags & SCHEMA_CLONE || (!both && !units_agree(m, f->unit, g->unit)))
             continue;
         count += !count || g->address != *ret;
@@ -218,7 +218,7 @@ static int64_t find_static(const Migration *m, const SchemaStatic *v)
         const SchemaStatic *w = &m->to->statics[m->to_statics[i]];
         if (strcmp(schema_text(m->to, w->name), name))
             break;
-        if (!is_named(m, v, w))
+        if (w->place == SCHEMA_CACHE || !is_named(m, v, w))
             continue;
         if (found >= 0 && m->to->statics[found].address != w->address)
             return STATIC_UNCLEAR;
@@ -232,7 +232,8 @@ static int stands_twice(const Migration *m, const SchemaStatic *v)
 {
     for (uint32_t i = 0; i < m->from->static_count; i++) {
         const SchemaStatic *w = &m->from->statics[i];
-        if (w->address != v->address && w->name == v->name && w->function == v->function &&
+        if (w->place != SCHEMA_CACHE && w->address != v->address && w->name == v->name &&
+            w->function == v->function &&
             (w->unit == v->unit || v->flags & w->flags & SCHEMA_EXTERNAL))
             return 1;
     }

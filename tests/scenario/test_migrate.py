@@ -190,6 +190,142 @@ class Migrate(keeltest.KeelTest):
         host.wait("-3 17 6 mode 1, 0.25 41 1, 3 4 0 0, 8 9 0")
         host.end()
 
+    def test_names_tell_statics_apart(self):
+        """One name in two functions that change places, in a header's inline function, twice in one."""
+        start = "a(1, 11); b(1, 22); inl(33);"
+        look = "keel_info(k, \"a %d b %d inl %d\", a(0, 0), b(0, 0), inl(0));"
+        keep = "__attribute__((noinline)) static void touch(int *p) { __asm__ volatile(\"\" :: \"r\"(p)" \
+               " : \"memory\"); }"
+        a = "__attribute__((noinline)) static int a(int set, int v) { static int n; touch(&n);" \
+            " if (set) n = v; return n; }"
+        b = a.replace("int a(", "int b(")
+        inl = "static inline int inl(int v) { static int n; touch(&n); if (v) n = v; return n; }"
+        for flags in (["-O0"], ["-O2"]):
+            first = module(1, "", statics=keep + a + b + inl, start=start, look=look, flags=flags)
+            second = module(2, "", statics=keep + "static int n = 4;" + inl + b + a, look=look,
+                            frame="touch(&n);", flags=flags)
+            host = self.swapped(first, second)
+            host.wait("build 2 runs")
+            self.assertEqual(host.texts("^m: a "), ["m: a 11 b 22 inl 33"] * 2)
+            host.end()
+        twice = "static int c(int v) { { static int n; touch(&n); n += v; } { static int n; touch(&n);" \
+                " n -= v; return n; } }"
+        host = self.running(module(1, "", statics=keep + twice, frame="c(1);"))
+        self.place(module(2, "", statics=keep + twice + "static int more = 1;",
+                          frame="touch(&more); c(1);"))
+        said = host.wait(r"refused: .*c\.n: there is more than one static of this name").string
+        self.sentence(said)
+        host.end()
+
+    def test_folded_functions_are_not_guessed(self):
+        """Identical functions that the linker made one: which was meant can't be told once they differ."""
+        if not keeltest.shutil.which("ld.lld"):
+            self.skipTest("no lld, which folds")
+        types = "struct st { int (*act)(int); };"
+        two = "__attribute__((noinline)) static int one(int x) { return x * 3; }" \
+              "__attribute__((noinline)) static int two(int x) { return x * %d; }"
+        use = "struct st *s = keel_state(k, struct st); if (f->index == 1 << 30) s->act = " \
+              "f->dt > 0 ? one : two; s->act(1);"
+        start = "struct st *s = keel_state(k, struct st); s->act = one; if (!k) s->act = two;"
+        host = self.running(build(MODULE % {
+            "number": 1, "types": types, "statics": two % 3, "start": start, "frame": use,
+            "look": "", "more": "", "entries": ""}, linker="lld", link=["-Wl,--icf=all"]))
+        self.place(module(2, types, statics=two % 4, frame=use))
+        said = host.wait(r"refused: .*struct st\.act: it points to the function (one|two), of which")
+        self.sentence(said.string)
+        self.place(build(MODULE % {
+            "number": 3, "types": types, "statics": "int pad;" + two % 3, "start": start,
+            "frame": use, "look": "", "more": "", "entries": ""}, linker="lld",
+            link=["-Wl,--icf=all"]))
+        host.wait("build 3 runs")
+        host.end()
+
+    def test_what_malloc_holds_is_not_guessed(self):
+        item = "struct item { %s int a; struct item *next; };"
+        types = item + "struct st { void *user; struct item *list; };"
+        start = "struct st *s = keel_state(k, struct st); s->user = calloc(1, sizeof(struct item));"
+        look = "struct st *s = keel_state(k, struct st); struct item *i = s->user; (void)i;"
+        host = self.running(module(1, types % "", start=start, frame=look))
+        self.place(module(2, types % "double more;", frame=look))
+        said = host.wait("refused: .*a block of 16 bytes is reached only by pointers that don't tell"
+                         " its type: it may hold a struct item").string
+        self.sentence(said)
+        host.end()
+
+    def test_there_and_back_a_thousand_times(self):
+        self.there_and_back(60)
+
+    @keeltest.long
+    def test_there_and_back_a_thousand_times_long(self):
+        self.there_and_back(1000)
+
+    def there_and_back(self, count):
+        """Types change both ways; what is there doesn't, and nothing piles up."""
+        types = "struct item { %s int v; struct item *next; const char *name; int (*f)(int); };" \
+                "struct st { int n; struct item *all; %s };"
+        code = "__attribute__((noinline)) static int f(int x) { return x + 1; }"
+        sum_ = "struct st *s = keel_state(k, struct st); uint64_t h = 14695981039346656037u;" \
+               "for (int i = 0; i < s->n; i++) { struct item *t = &s->all[i];" \
+               " h = (h ^ (unsigned)t->v) * 1099511628211u; h ^= (uint64_t)(t->next - s->all);" \
+               " h = (h ^ (unsigned char)t->name[0]) * 1099511628211u; h += (unsigned)t->f(i); }" \
+               "keel_info(k, \"hash %llx\", (unsigned long long)h);"
+        start = ("struct st *s = keel_state(k, struct st); s->n = 50;"
+                         "s->all = malloc(50 * sizeof *s->all); for (int i = 0; i < 50; i++)"
+                         " s->all[i] = (struct item){.v = i * i, .next = &s->all[(i * 7) % 50],"
+                         " .name = i & 1 ? \"odd\" : \"even\", .f = f};")
+        a = module(1, types % ("", ""), statics=code, start=start, look=sum_)
+        b = module(2, types % ("double weight; char tag[100];", "long more;"),
+                   statics="int pad = 1;" + code, start=start, look=sum_)
+        host = self.running(a, "--probation", "1")
+        live = None
+        for i in range(count):
+            mark = host.mark()
+            self.place(b if i % 2 == 0 else a)
+            host.wait("build %d runs" % (2 - i % 2), after=mark)
+            if i % 2 and i > 10:
+                now = host.slot()["state"]
+                now = (now["live_objects"], now["used_bytes"])
+                live = live or now
+                self.assertEqual(now, live)
+        self.assertEqual(len(set(host.texts("^m: hash "))), 1)
+        self.assertEqual(len(host.texts("^m: hash ")), count + 1)
+        host.end()
+
+    def test_classes(self):
+        head = "/* C++ */ #include <keel/keel.h>\n static int told KEEL_CACHE = 0;"
+        text = head + r"""
+        namespace shapes {
+        struct Shape { virtual ~Shape() {} virtual int area() const = 0; %(more)s int tag; };
+        struct Square : Shape { int side; int area() const override { return side * side; } };
+        struct Strip : Shape { int a; int b; int area() const override { return a * b; } };
+        }
+        struct World { int n; shapes::Shape *shape[4]; };
+        static int32_t start(keel *k) {
+            World *w = keel_state(k, World);
+            for (w->n = 0; w->n < 4; w->n++) {
+                if (w->n %% 2) { auto *s = new shapes::Square; s->side = w->n; w->shape[w->n] = s; }
+                else { auto *s = new shapes::Strip; s->a = 10; s->b = w->n; w->shape[w->n] = s; }
+                w->shape[w->n]->tag = 100 + w->n;
+            }
+            return 0;
+        }
+        static void frame(keel *k, const struct keel_frame *) {
+            World *w = keel_state(k, World);
+            if (told) return;
+            told = 1;
+            int sum = 0, tags = 0;
+            for (int i = 0; i < w->n; i++) { sum += w->shape[i]->area(); tags += w->shape[i]->tag; }
+            keel_info(k, "area %%d tags %%d", sum, tags);
+            keel_info(k, "build %(number)d runs");
+        }
+        KEEL_MODULE("m", "1.0", KEEL_ON(start, start) KEEL_ON(frame, frame))
+        """
+        host = self.running(build(text % {"more": "", "number": 1}))
+        self.place(build(text % {"more": "double weight = 1; char name[20];", "number": 2}))
+        host.wait("build 2 runs")
+        self.assertEqual(host.texts("^m: area"), ["m: area 30 tags 406"] * 2)
+        host.end()
+
 
 if __name__ == "__main__":
     keeltest.main()
