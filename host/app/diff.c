@@ -15,6 +15,7 @@
 #include "app/text.h"
 #include "image/anatomy_read.h"
 #include "image/macho.h"
+#include "state/migrate.h"
 #include "watch/settle.h"
 
 enum { SAME = 0, DIFFERS = 1, IMPOSSIBLE = 2 };
@@ -65,7 +66,30 @@ static int look(DiffSide *side, const Settled *settled, const void *data, Error 
     refuse(side, inspect_refuse(&side->inspection, &why), &why);
     rc = apart_run(anatomy_read, data, settled->bytes, ANATOMY_ROOM, &APART_AT_LEISURE,
                    &side->apart, err);
-    return rc ? rc : anatomy_check(side->apart.data, side->apart.bytes, &side->anatomy, err);
+    rc = rc ? rc : anatomy_check(side->apart.data, side->apart.bytes, &side->anatomy, err);
+    if (rc)
+        return rc;
+    /* What can't be read only isn't foretold. */
+    if (apart_run(schema_read, data, settled->bytes, ANATOMY_ROOM, &APART_AT_LEISURE,
+                  &side->schema_apart, &why) ||
+        schema_check(side->schema_apart.data, side->schema_apart.bytes, &side->schema, &why))
+        side->schema = (Schema){0};
+    return KEEL_OK;
+}
+
+/* What a swap would do with the state of the one for the other. */
+static void foretell(Diff *d)
+{
+    Migration *migration = NULL;
+    Error err;
+    if (!d->before.schema.type_count || !d->after.schema.type_count)
+        return;
+    int rc = migration_new(&d->before.schema, &d->after.schema, &migration, &err);
+    if (rc == KEEL_ETYPE)
+        buf_printf(&d->state, "refused: %s\n", err.text);
+    else if (!rc)
+        migration_foretell(migration, &d->state);
+    migration_free(migration);
 }
 
 static int learn(DiffSide *side, const char *arch, Error *err)
@@ -93,6 +117,7 @@ static void side_done(DiffSide *side)
 {
     image_unref(side->image);
     apart_done(&side->apart);
+    apart_done(&side->schema_apart);
 }
 
 static int usage_error(const char *what, const char *which)
@@ -115,8 +140,10 @@ static int compare(Diff *d, const char *arch, Error *err)
                      "one is built for macOS, the other for Linux: compare builds for one system");
     if (!rc)
         rc = compare_anatomies(&d->before.anatomy, &d->after.anatomy, &d->difference, err);
-    if (!rc)
+    if (!rc) {
+        foretell(d);
         diff_judge(d);
+    }
     return rc;
 }
 

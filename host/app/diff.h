@@ -6,6 +6,7 @@
 #include "image/compare.h"
 #include "image/image.h"
 #include "image/inspect.h"
+#include "image/schema.h"
 
 typedef struct DiffSide {
     const char *path;
@@ -13,7 +14,9 @@ typedef struct DiffSide {
     Inspection inspection;
     Apart apart; /* holds the anatomy */
     Anatomy anatomy;
-    int refused; /* KEEL_E… or 0: would a host take it? */
+    Apart schema_apart; /* holds the schema */
+    Schema schema;      /* all 0 when it can't be read */
+    int refused;        /* KEEL_E… or 0: would a host take it? */
     Error reason;
 } DiffSide;
 
@@ -30,6 +33,7 @@ typedef struct Diff {
     Difference difference;
     DiffFact facts[DIFF_FACTS];
     int fact_count, facts_lost;
+    Buf state;                          /* what a swap would do with the state, a line each */
     const char *verdict, *verdict_name; /* a sentence; a word for scripts */
     char verdict_text[1200];
     int same;

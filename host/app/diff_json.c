@@ -146,6 +146,14 @@ void diff_print_json(const Diff *d)
     json_object_set_new(o, "data", list(d, &d->difference.objects, object));
     json_object_set_new(o, "types", list(d, &d->difference.types, type));
     json_object_set_new(o, "sections", list(d, &d->difference.sections, section));
+    json_t *state = json_array();
+    for (size_t at = 0; at < d->state.bytes;) {
+        const char *line = d->state.data + at;
+        size_t n = (size_t)((const char *)memchr(line, '\n', d->state.bytes - at) - line);
+        json_array_append_new(state, json_stringn(line, n));
+        at += n + 1;
+    }
+    json_object_set_new(o, "state", state);
     json_object_set_new(o, "besides", facts);
     json_dumpf(o, stdout, JSON_COMPACT);
     putchar('\n');

@@ -251,6 +251,28 @@ static void print_types(const Diff *d, const Pen *pen)
         printf("  ... and %u more (--json lists all)\n", list->count - ROWS);
 }
 
+static void print_state(const Diff *d, const Pen *pen)
+{
+    const char *at = d->state.data, *end = at + d->state.bytes;
+    if (!d->state.bytes)
+        return;
+    heading(pen, "state");
+    puts("  carried over so:");
+    for (int i = 0; at < end; i++) {
+        char line[1200];
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        snprintf(line, sizeof line, "%.*s", (int)(stop - at), at);
+        at = stop + 1;
+        if (i == ROWS) {
+            puts("  ... and more (--json lists all)");
+            return;
+        }
+        fputs("  ", stdout);
+        text_print(stdout, line);
+        putchar('\n');
+    }
+}
+
 static void print_facts(const Diff *d, const Pen *pen)
 {
     if (d->fact_count) {
@@ -332,6 +354,7 @@ void diff_print_text(const Diff *d, int coloured)
                d->difference.code_known ? d->difference.functions_same : 0, function_row);
     print_list(d, &pen, "data", &d->difference.objects, 0, object_row);
     print_types(d, &pen);
+    print_state(d, &pen);
     print_sections(d, &pen);
     print_facts(d, &pen);
     uint32_t before = d->before.anatomy.flags, after = d->after.anatomy.flags;

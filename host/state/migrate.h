@@ -65,13 +65,9 @@ int migration_run(Migration *migration, State *state, const MigrateRun *run, Mig
 
 void migrate_attic_free(MigrateAttic *attic);
 
-/* What the rules would do with each type and static, for people: lines "struct order: …". Types
- * that both images name. Returns KEEL_ENOMEM or 0; `*ret_refused` counts what has no rule. */
-typedef struct MigrateForetold {
-    Buf lines; /* text, a line a type or static */
-    uint32_t changed,
-        unsure; /* types with another layout; of these with fields that must be zero */
-} MigrateForetold;
-int migration_foretell(Migration *migration, MigrateForetold *ret);
+/* What the rules would do, for people, without any state: a line for each struct that both images
+ * name and that changed, and for each static that doesn't keep its value. `lines` gets them, each
+ * ended by a newline. 0 or KEEL_ENOMEM. */
+int migration_foretell(Migration *migration, Buf *lines);
 
 #endif

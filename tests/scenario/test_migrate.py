@@ -326,6 +326,22 @@ class Migrate(keeltest.KeelTest):
         self.assertEqual(host.texts("^m: area"), ["m: area 30 tags 406"] * 2)
         host.end()
 
+    def test_keel_diff_foretells_it(self):
+        types = "struct tick { %s char name[%d]; enum { A, B } side; };"
+        use = "struct tick *t = keel_state(k, struct tick); t->side = A; speed++;"
+        old = module(1, types % ("int price; int gone;", 16), statics="static int speed = 3;",
+                     frame=use)
+        new = module(2, types % ("short price; long more;", 8), statics="static int speed = 4;",
+                     frame=use)
+        done = self.keel("diff", old, new, "--json")
+        told = keeltest.json.loads(done.stdout)["state"]
+        self.assertIn("struct tick: new more; dropped: gone (int); price: int → short int; "
+                      "name: must end within char[8]; 28 → 32 bytes", "\n".join(told))
+        self.assertIn("static speed: starts from its new initialiser", told)
+        self.assertIn("carried over so:", self.keel("diff", old, new).stdout)
+        self.assertEqual(keeltest.json.loads(self.keel("diff", old, old, "--json").stdout)["state"],
+                         [])
+
 
 if __name__ == "__main__":
     keeltest.main()
