@@ -12,6 +12,7 @@
 #include "app/commands.h"
 #include "app/dev.h"
 #include "app/text.h"
+#include "base/clock.h"
 #include "host/host.h"
 
 static const char help[] =
@@ -139,6 +140,23 @@ static int has_ended(DevShared *shared)
     return ended;
 }
 
+/* When new code had its first picture shown. */
+static void note_pictures(DevShared *shared)
+{
+    if (!shared->session->view.screen)
+        return;
+    for (int i = 0; i < shared->slot_count; i++) {
+        const keel_slot *slot = shared->slots[i];
+        uint64_t number = slot && slot->running ? slot->running->number : 0;
+        if (number == shared->shown_generation[i])
+            continue;
+        pthread_mutex_lock(&shared->lock);
+        shared->shown_generation[i] = number;
+        shared->shown_ns[i] = clock_now_ns();
+        pthread_mutex_unlock(&shared->lock);
+    }
+}
+
 static int frames(DevShared *shared)
 {
     Session *session = shared->session;
@@ -150,6 +168,7 @@ static int frames(DevShared *shared)
         int status = session_frame(session);
         if (status)
             return status;
+        note_pictures(shared);
         frame += shared->slot_count > 0;
     }
     return shared->slot_count ? session_verdict(shared->slots, shared->slot_count) : 1;

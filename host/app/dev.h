@@ -76,6 +76,20 @@ int dev_watch_fd(const DevWatch *watch);
 enum { DEV_WRITTEN = 1, DEV_GONE = 2 };
 int dev_watch_drain(DevWatch *watch, int again, const char **ret_limited);
 
+/* ---- dev_precompile.c: keel/keel.h compiled ahead ---- */
+
+typedef struct DevPrecompiled {
+    char folder[4400]; /* for -I; "" : none can be had */
+    int there, tried;
+    pid_t pid; /* that makes it */
+} DevPrecompiled;
+
+/* `words`: the compiler's command without its source and output. */
+void dev_precompile_find(DevPrecompiled *pre, const DevPlan *plan, const DevArgs *words);
+void dev_precompile_begin(DevPrecompiled *pre, const DevPlan *plan, const DevArgs *words);
+int dev_precompile_ready(DevPrecompiled *pre); /* 1: its folder can be used */
+void dev_precompile_done(DevPrecompiled *pre);
+
 /* ---- dev_build.c: one build: steps one after another, each a process group ---- */
 
 typedef struct DevBuild {
@@ -84,6 +98,7 @@ typedef struct DevBuild {
     DevArgs link; /* DEV_DIRECT: the linker's own command, once known; empty: by the driver */
     int known;    /* the compiler was asked */
     int clang;
+    DevPrecompiled pre;
     int fell_back; /* this build's link is the driver's, after the linker itself failed */
 
     int running;
@@ -104,6 +119,8 @@ void dev_build_done(DevBuild *build);
 int dev_build_start(DevBuild *build, Error *err);
 /* After poll: reads output, goes on to the next step. 1: the build has ended, `status` says how. */
 int dev_build_step(DevBuild *build, Error *err);
+/* A build went well and nobody waits: gets ready for the next. */
+void dev_build_prepare(DevBuild *build);
 /* Ends the process group and what it made; KEEL_OK when nothing runs. */
 void dev_build_cancel(DevBuild *build);
 
@@ -137,8 +154,10 @@ typedef struct DevShared {
     int path_count;
     keel_slot *slots[DEV_MODULES]; /* main to builder, once */
     int slot_count;
-    int ended;                   /* the thread needs no more frames */
-    DevStore stores[DEV_STORES]; /* main to builder */
+    int ended;                              /* the thread needs no more frames */
+    uint64_t shown_generation[DEV_MODULES]; /* main to builder: of the last picture, */
+    int64_t shown_ns[DEV_MODULES]; /* and when its first one was shown; without a window never */
+    DevStore stores[DEV_STORES];   /* main to builder */
     int store_count;
 } DevShared;
 

@@ -41,6 +41,7 @@ static void drop_steps(DevBuild *build)
 void dev_build_done(DevBuild *build)
 {
     dev_build_cancel(build);
+    dev_precompile_done(&build->pre);
     drop_steps(build);
     dev_args_done(&build->link);
     buf_done(&build->output);
@@ -54,12 +55,11 @@ static const char *compiler(const DevPlan *plan)
     return named && *named ? named : plan->cxx ? "c++" : "cc";
 }
 
-static int compile_words(const DevBuild *build, DevArgs *args)
+static int compile_options(const DevBuild *build, DevArgs *args)
 {
     const DevPlan *plan = build->plan;
     int rc = dev_args_split(args, compiler(plan));
-    rc = rc ? rc
-            : dev_args_split(args, "-c -O1 -Wall -fPIC -fvisibility=hidden " KEEL_MODULE_CFLAGS);
+    rc = rc ? rc : dev_args_split(args, "-O1 -Wall -fPIC -fvisibility=hidden " KEEL_MODULE_CFLAGS);
     if (!rc && plan->cxx)
         rc = dev_args_split(args, "-std=c++17 -fvisibility-inlines-hidden");
     if (!rc && plan->cxx && !build->clang)
@@ -69,10 +69,20 @@ static int compile_words(const DevBuild *build, DevArgs *args)
     if (!rc && !build->clang)
         rc = dev_args_add(args, "-fno-var-tracking");
     rc = rc ? rc : dev_args_add(args, "-ffile-prefix-map=%s/=", plan->folder);
-    rc = rc ? rc : dev_args_add(args, "-I%s", plan->tree.include);
     rc = rc ? rc : dev_args_add(args, "-fdiagnostics-color=%s", build->colour ? "always" : "never");
     rc = rc ? rc : dev_args_split(args, getenv("CPPFLAGS"));
-    rc = rc ? rc : dev_args_split(args, getenv(plan->cxx ? "CXXFLAGS" : "CFLAGS"));
+    return rc ? rc : dev_args_split(args, getenv(plan->cxx ? "CXXFLAGS" : "CFLAGS"));
+}
+
+/* The precompiled header's folder is looked into before Keel's own. */
+static int compile_words(DevBuild *build, DevArgs *args)
+{
+    const DevPlan *plan = build->plan;
+    int rc = compile_options(build, args);
+    rc = rc ? rc : dev_args_add(args, "-c");
+    if (!rc && dev_precompile_ready(&build->pre))
+        rc = dev_args_add(args, "-I%s", build->pre.folder);
+    rc = rc ? rc : dev_args_add(args, "-I%s", plan->tree.include);
     rc = rc ? rc : dev_args_add(args, "%s", plan->source);
     rc = rc ? rc : dev_args_add(args, "-o");
     return rc ? rc : dev_args_add(args, "%s/%s.o", plan->own, plan->name);
@@ -369,6 +379,10 @@ static void learn(DevBuild *build)
 {
     build->known = 1;
     learn_compiler(build);
+    DevArgs options = {0};
+    if (!build->clang && !compile_options(build, &options))
+        dev_precompile_find(&build->pre, build->plan, &options);
+    dev_args_done(&options);
     if (build->plan->cxx || !plain_flags())
         return;
     /* clang leaves out what isn't there, also when it is only asked. */
@@ -400,6 +414,14 @@ int dev_build_start(DevBuild *build, Error *err)
         return err_set(err, KEEL_ELIMIT, "the build's command has more than %d words", DEV_ARGS);
     }
     return spawn(build, build->step[0].word, err);
+}
+
+void dev_build_prepare(DevBuild *build)
+{
+    DevArgs options = {0};
+    if (build->plan->kind == DEV_DIRECT && !build->clang && !compile_options(build, &options))
+        dev_precompile_begin(&build->pre, build->plan, &options);
+    dev_args_done(&options);
 }
 
 /* The linker's own command failed: the driver links. If it can, it does so from now on. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "app/dev.h"
@@ -132,12 +133,30 @@ static uint32_t leave_out_same(keel_slot *const *slots, const char **names, uint
     return left ? left : count;
 }
 
+/* Waits for the first picture that the new code had a part in, a few frames at most. 0: there is no
+ * window, or nothing was shown. */
+static int64_t picture_ns(Builder *b, int index, int64_t since_ns)
+{
+    enum { TRIES = 200, PAUSE_NS = 500 * 1000 };
+    DevShared *shared = b->shared;
+    for (int i = 0; i < TRIES && b->session->view.screen; i++) {
+        pthread_mutex_lock(&shared->lock);
+        int64_t ns = shared->shown_ns[index];
+        pthread_mutex_unlock(&shared->lock);
+        if (ns >= since_ns)
+            return ns;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+    }
+    return 0;
+}
+
 static void swap(Builder *b)
 {
     DevShared *shared = b->shared;
     keel_slot *slots[DEV_MODULES];
     const char *names[DEV_MODULES];
     uint32_t count = 0;
+    int first = 0;
     pthread_mutex_lock(&shared->lock);
     for (int i = 0; i < shared->slot_count; i++) {
         struct stat now;
@@ -145,11 +164,12 @@ static void swap(Builder *b)
             continue;
         b->had[i] = now;
         const char *slash = strrchr(shared->paths[i], '/');
+        first = count ? first : i;
         names[count] = slash ? slash + 1 : shared->paths[i];
         slots[count++] = shared->slots[i];
     }
     pthread_mutex_unlock(&shared->lock);
-    char spent[200], whole[40] = "";
+    char spent[200], whole[40] = "", shown[60] = "";
     steps(b, spent, sizeof spent);
     int64_t before_ns = clock_now_ns();
     int rc = count ? keel_host_swap(b->session->host, slots, NULL, count, 0) : KEEL_ESAME;
@@ -158,12 +178,15 @@ static void swap(Builder *b)
         count = leave_out_same(slots, names, count);
     if (b->saved_ns)
         snprintf(whole, sizeof whole, "%.1f ms after the save: ", ms(now_ns - b->saved_ns));
+    int64_t picture = rc ? 0 : picture_ns(b, first, before_ns);
+    if (picture && b->saved_ns)
+        snprintf(shown, sizeof shown, "; on screen after %.1f ms", ms(picture - b->saved_ns));
     if (!rc && count > 1)
-        say(b, KEEL_LOG_INFO, "%u modules run anew %s%s, swap %.1f", count, whole, spent,
-            ms(now_ns - before_ns));
+        say(b, KEEL_LOG_INFO, "%u modules run anew %s%s, swap %.1f%s", count, whole, spent,
+            ms(now_ns - before_ns), shown);
     else if (!rc)
-        say(b, KEEL_LOG_INFO, "%s runs anew %s%s, swap %.1f", names[0], whole, spent,
-            ms(now_ns - before_ns));
+        say(b, KEEL_LOG_INFO, "%s runs anew %s%s, swap %.1f%s", names[0], whole, spent,
+            ms(now_ns - before_ns), shown);
     else if (rc == KEEL_ESAME)
         say(b, KEEL_LOG_INFO, "built (%s ms): the same code, so nothing is swapped", spent);
     else if (rc != KEEL_ECANCELED)
@@ -220,6 +243,7 @@ static void succeeded(Builder *b)
     else
         swap(b);
     b->saved_ns = 0;
+    dev_build_prepare(&b->build);
 }
 
 /* What sliders were set to, into the sources; the save that this is begins the build. */
