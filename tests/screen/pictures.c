@@ -2,7 +2,9 @@
  * with the picture that somebody looked at (tests/pictures). With --write FOLDER it writes them.
  *
  * exit status: 0 all alike, 1 not, 77 no OpenGL can be had here (the reason is said) */
+#include <dlfcn.h>
 #include <epoxy/gl.h>
+#include <link.h>
 #include <math.h>
 #include <png.h>
 #include <stdio.h>
@@ -39,8 +41,18 @@ static int open_studio(Studio *studio, Error *err)
     return rc;
 }
 
+/* Libraries stay mapped, so that a report of leaks names what leaked. */
+static int keep(struct dl_phdr_info *info, size_t size, void *user)
+{
+    (void)size, (void)user;
+    if (info->dlpi_name && info->dlpi_name[0])
+        dlopen(info->dlpi_name, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+    return 0;
+}
+
 static void close_studio(Studio *studio)
 {
+    dl_iterate_phdr(keep, NULL);
     player_done(&studio->player);
     batch_done(&studio->batch);
     glyphs_free(studio->glyphs);
@@ -86,7 +98,7 @@ static uint8_t *load(const char *path, int scale)
     return pixels;
 }
 
-/* 1 when they look the same. */
+/* 1 when they look the same; says so, unless `name` is NULL. */
 static int compare(const char *name, const uint8_t *is, const uint8_t *was, size_t pixels)
 {
     size_t not_near = 0, far = 0;
@@ -102,8 +114,9 @@ static int compare(const char *name, const uint8_t *is, const uint8_t *was, size
         most = worst > most ? worst : most;
     }
     int alike = (double)not_near <= NOT_NEAR_MOST * (double)pixels && far <= FAR_MOST;
-    printf("%s %-14s %zu of %zu pixels differ by more than %d, %zu by more than %d, most %d\n",
-           alike ? "ok  " : "FAIL", name, not_near, pixels, NEAR, far, FAR, most);
+    if (name)
+        printf("%s %-14s %zu of %zu pixels differ by more than %d, %zu by more than %d, most %d\n",
+               alike ? "ok  " : "FAIL", name, not_near, pixels, NEAR, far, FAR, most);
     return alike;
 }
 
@@ -141,7 +154,7 @@ static int check_refusal(Studio *studio)
 {
     Error err = {0};
     uint8_t *one = render(studio, &scenes[0], 1, &err), *two = render(studio, &scenes[1], 1, &err);
-    int refused = one && two && !compare("(unlike)", one, two, SCENE_WIDTH * SCENE_HEIGHT);
+    int refused = one && two && !compare(NULL, one, two, SCENE_WIDTH * SCENE_HEIGHT);
     printf("%s pictures that differ are told apart\n", refused ? "ok  " : "FAIL");
     free(one);
     free(two);
