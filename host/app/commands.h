@@ -15,6 +15,7 @@ int app_types(int argc, char **argv);
 int app_key(int argc, char **argv);
 int app_manifest(int argc, char **argv);
 int app_ctl(int argc, char **argv);
+int app_log(int argc, char **argv);
 int app_smoke(int argc, char **argv);
 
 #endif

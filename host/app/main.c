@@ -21,6 +21,7 @@ static const struct {
     {"key", "make and show the keys that modules are signed with", app_key},
     {"manifest", "write, sign and check what hosts with --trust ask for", app_manifest},
     {"ctl", "ask and steer a running host", app_ctl},
+    {"log", "the last records of a host that was killed", app_log},
     {"record", "run a module and write down what it is given", app_record},
     {"replay", "give a recorded session to another build; where do they part?", app_replay},
     {"state", "look at a slot's state by names, compare two, set a value", app_state},

@@ -45,12 +45,12 @@ static void json_line(int64_t wall_ns, uint32_t level, const char *room, const c
     json_decref(line);
 }
 
-void say_line(const Say *say, uint32_t level, const char *room, const char *text)
+static void line(const Say *say, int64_t wall, uint32_t level, const char *room, const char *text,
+                 int fd)
 {
     static const char *const marks[] = {" ", " ", "!", "X"};
     if (level == LOG_DEBUG && !say->verbose)
         return;
-    int64_t wall = clock_wall_ns();
     if (say->json) {
         json_line(wall, level, room, text);
         return;
@@ -65,7 +65,17 @@ void say_line(const Say *say, uint32_t level, const char *room, const char *text
     tame(buffer);
     size_t n = strlen(buffer);
     buffer[n] = '\n';
-    put(STDERR_FILENO, buffer, n + 1);
+    put(fd, buffer, n + 1);
+}
+
+void say_line(const Say *say, uint32_t level, const char *room, const char *text)
+{
+    line(say, clock_wall_ns(), level, room, text, STDERR_FILENO);
+}
+
+void say_record(const Say *say, const LogRecord *record)
+{
+    line(say, record->wall_ns, record->level, record->room, record->text, STDOUT_FILENO);
 }
 
 void say_log(uint32_t level, const char *room, const char *text, void *user)

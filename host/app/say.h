@@ -4,12 +4,17 @@
 
 #include <stdint.h>
 
+#include "base/log.h"
+
 typedef struct Say {
     int json;
     int verbose; /* also debug lines */
 } Say;
 
 void say_line(const Say *say, uint32_t level, const char *room, const char *text);
+
+/* One of a log that was read: always on stdout. */
+void say_record(const Say *say, const LogRecord *record);
 
 /* As keel_host_options.log; `user` is a Say. */
 void say_log(uint32_t level, const char *room, const char *text, void *user);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/log_files.h"
 #include "app/notes.h"
 #include "base/clock.h"
 #include "base/trace.h"
@@ -235,6 +236,7 @@ int session_open(Session *session, const char *title)
         session_say(session, KEEL_LOG_ERROR, keel_host_error());
         return 2;
     }
+    log_files_begin();
     session->host->past_span_ns = (int64_t)(session->rewind * 1e9);
     if (keel_host_serve(session->host, session->name)) {
         say_line(&session->say, KEEL_LOG_WARN, "control", keel_host_error());
@@ -307,4 +309,5 @@ void session_close(Session *session)
     keel_host_close(session->host);
     view_done(&session->view);
     session->host = NULL;
+    log_files_end();
 }

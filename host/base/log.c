@@ -1,4 +1,4 @@
-/* The log ring. Owns the ring's mapping and the sink; never allocates after start; any thread. */
+/* The log ring. Owns the ring's mapping and the sink; writing never allocates; any thread. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -111,6 +112,11 @@ int log_read(uint64_t after_seq, LogRecord *ret_records, int max)
     return n;
 }
 
+static void head_text(char ret_head[64])
+{
+    snprintf(ret_head, 64, "keel log 1 %zu %d\n", sizeof(LogRecord), LOG_RECORDS);
+}
+
 int log_map(const char *path, Error *err)
 {
     unlink(path);
@@ -129,10 +135,56 @@ int log_map(const char *path, Error *err)
     }
     Ring *before = atomic_load(&ring);
     memcpy(mapped->records, before->records, sizeof mapped->records);
-    snprintf(mapped->head, sizeof mapped->head, "keel log 1 %zu %d\n", sizeof(LogRecord), LOG_RECORDS);
+    head_text(mapped->head);
     atomic_store(&mapped->next, atomic_load(&before->next));
     atomic_store(&ring, mapped);
     return KEEL_OK;
+}
+
+static int older(const void *a, const void *b)
+{
+    const LogRecord *x = a, *y = b;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+static int read_whole(int fd, Ring *found, const char *path, Error *err)
+{
+    char head[sizeof found->head] = {0};
+    size_t at = 0;
+    for (ssize_t n = 1; at < sizeof *found && n;) {
+        n = read(fd, (char *)found + at, sizeof *found - at);
+        if (n < 0 && errno != EINTR)
+            return err_errno(err, KEEL_EIO, errno, "cannot read %s", path);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    head_text(head);
+    if (at < sizeof *found || memcmp(found->head, head, sizeof head))
+        return err_set(err, KEEL_EDATA, "%s is no log that this keel wrote", path);
+    return KEEL_OK;
+}
+
+int log_read_file(const char *path, LogRecord *ret_records, Error *err)
+{
+    int count = 0, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return err_errno(err, KEEL_EIO, errno, "cannot open %s", path);
+    Ring *found = malloc(sizeof *found);
+    int rc = found ? read_whole(fd, found, path, err)
+                   : err_set(err, KEEL_ENOMEM, "no memory to read %s", path);
+    for (int i = 0; !rc && i < LOG_RECORDS; i++) {
+        LogRecord *record = &found->records[i];
+        if (!record->seq || record->seq % LOG_RECORDS != (uint64_t)(i + 1) % LOG_RECORDS)
+            continue;
+        record->room[sizeof record->room - 1] = 0;
+        record->text[sizeof record->text - 1] = 0;
+        ret_records[count++] = *record;
+    }
+    free(found);
+    close(fd);
+    if (rc)
+        return rc;
+    qsort(ret_records, (size_t)count, sizeof *ret_records, older);
+    return count;
 }
 
 const char *log_level_name(uint32_t level)

@@ -46,6 +46,10 @@ uint64_t log_newest(void);
 /* Moves the ring into the file `path` (made or replaced, 0600): a header line, then LOG_RECORDS records. */
 int log_map(const char *path, Error *err);
 
+/* The records of such a file, oldest first, whoever wrote it and however that ended; torn ones are left
+ * out. Returns how many (ret_records has room for LOG_RECORDS), or a negative KEEL_E…. */
+int log_read_file(const char *path, LogRecord *ret_records, Error *err);
+
 const char *log_level_name(uint32_t level);
 
 #endif

@@ -45,6 +45,9 @@ typedef struct Report {
  * folder that it found. May be called again. KEEL_EIO. [any] */
 int report_begin(Error *err);
 
+/* That folder; "" before report_begin. [any] */
+const char *report_folder(void);
+
 /* Writes the report unless one of the same cause was written within REPORT_HOLD_NS: *ret_path is
  * then "". Calls report_begin where nobody has. KEEL_EIO. [any thread, not in a signal handler] */
 int report_write(const Report *report, char ret_path[REPORT_PATH_BYTES], Error *err);

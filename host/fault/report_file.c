@@ -155,6 +155,12 @@ static int begin(Error *err)
     return 0;
 }
 
+const char *report_folder(void)
+{
+    const char *now = __atomic_load_n(&folder, __ATOMIC_ACQUIRE);
+    return now ? now : "";
+}
+
 int report_begin(Error *err)
 {
     pthread_mutex_lock(&lock);

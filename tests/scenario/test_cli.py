@@ -195,6 +195,42 @@ class Smoke(keeltest.KeelTest):
         self.assertEqual(done.returncode, 1, done.stdout)
 
 
+class Log(keeltest.KeelTest):
+    def test_what_a_killed_host_said_last(self):
+        host = self.running(build(counter(1, frame='if (s->count == 7) keel_info(k, "seven");')))
+        host.wait("seven")
+        running = self.keel("log", str(host.pid))
+        self.assertEqual(running.returncode, 0, running.stderr)
+        self.assertIn("seven", running.stdout)
+        host.kill()
+        for args in ((), (str(host.pid),)):
+            left = self.keel("log", *args)
+            self.assertEqual(left.returncode, 0, left.stderr)
+            self.assertIn("build 1 runs from count", left.stdout)
+            self.assertIn("seven", left.stdout)
+        texts = [json.loads(line)["text"] for line in self.keel("log", "--json").stdout.splitlines()]
+        self.assertTrue([text for text in texts if "seven" in text])
+
+    def test_who_ends_leaves_none(self):
+        host = self.host(self.place(build(counter(1))), "--frames", "3", "--fps", "max")
+        self.assertEqual(host.exited(), 0)
+        done = self.keel("log", str(host.pid))
+        self.assertEqual(done.returncode, 1)
+        self.sentence(done.stderr.strip())
+
+    def test_bytes_of_others(self):
+        path = self.path("log")
+        head = b"keel log 1 512 1024\n".ljust(4096, b"\0")
+        forged = b"\1" + bytes(7) + b"\xff" * 504
+        for data in (b"", b"garbage", head, head + b"\xff" * 1024 * 512,
+                     head + forged + bytes(1023 * 512)):
+            with open(path, "wb") as f:
+                f.write(data)
+            done = self.keel("log", path)
+            self.assertIn(done.returncode, (0, 2))
+            self.assertNotIn("\x1b", done.stdout)
+
+
 class Run(keeltest.KeelTest):
     def test_frames(self):
         so = self.place(build(counter(1, frame='if (s->count == 7) keel_info(k, "seven");')))
