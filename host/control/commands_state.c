@@ -37,7 +37,7 @@ void control_snapshot(Request *request, void *user)
     }
     Slot *slot = control_named(host, request, json_string_value(json_object_get(args, "slot")));
     if (slot)
-        host_snapshot(host, slot, file, snapshot_over, request);
+        host_snapshot(host, slot, file, NULL, snapshot_over, request);
 }
 
 /* ---- set ---- */

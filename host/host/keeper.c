@@ -13,7 +13,7 @@
 #include "host/snapshots.h"
 #include "swap/brought.h"
 
-enum { TEND_MS = 20 };
+enum { TEND_MS = 20, MODULE_WAIT_NS = 1000000000 };
 
 struct Keeper {
     Host *host;
@@ -21,6 +21,7 @@ struct Keeper {
     Journal *journal; /* NULL: none */
     Recorder recorder;
     char snapshot[KEEPER_PATH]; /* "": none is kept */
+    char modules[KEEPER_PATH];  /* the same without its ending: files of builds that ran */
     int64_t every_ns;
 
     /* [engine] */
@@ -79,7 +80,7 @@ static void on_timer(uv_timer_t *timer)
     }
     if (*keeper->snapshot && !keeper->writing && now - keeper->written_ns >= keeper->every_ns) {
         keeper->writing = 1;
-        host_snapshot(keeper->host, keeper->slot, keeper->snapshot, wrote, keeper);
+        host_snapshot(keeper->host, keeper->slot, keeper->snapshot, keeper->modules, wrote, keeper);
     }
 }
 
@@ -130,7 +131,7 @@ static void keep_for_good(Keeper *keeper)
             state_forget(slot->state);
         return;
     }
-    if (host_snapshot_now(slot, keeper->snapshot, &err)) {
+    if (host_snapshot_now(slot, keeper->snapshot, keeper->modules, &err)) {
         log_error("state", "%s: %s; %s", slot->name, err.text,
                   slot->kept ? "it stays in memory until this machine is restarted"
                              : "what happened since the last snapshot is lost");
@@ -225,6 +226,29 @@ static int bring_back(Slot *slot, const char *path, Error *err)
     return rc;
 }
 
+/* The build that ran then, for the rules by which another one takes over. */
+static void find_module(Slot *slot, const char *modules)
+{
+    if (!slot->brought)
+        return;
+    const KeepsakeHead *head = &slot->brought->keepsake.head;
+    char path[KEEPER_PATH + 100];
+    Image *image = NULL;
+    Error why = {0};
+    host_module_file(modules, head->image_low, head->image_high, path, sizeof path);
+    int rc = image_load_file(path, MODULE_WAIT_NS, &image, &why);
+    if (rc == KEEL_OK &&
+        (image->hash.low != head->image_low || image->hash.high != head->image_high)) {
+        image_unref(image);
+        rc = err_set(&why, KEEL_EDATA, "%s is damaged", path);
+    } else if (rc == KEEL_OK) {
+        rc = brought_use_image(slot->brought, image, slot, &why);
+    }
+    if (rc)
+        log_warn("state", "%s: only a build of the same types can go on with this state: %s",
+                 slot->name, why.text);
+}
+
 static int begin_journal(Keeper *keeper, const char *path, Error *err)
 {
     int rc = journal_create(path, NULL, &keeper->journal, err);
@@ -245,7 +269,11 @@ int keeper_new(Host *host, Slot *slot, const char *journal, const char *snapshot
     keeper->every_ns = every_ns;
     if (snapshot) {
         snprintf(keeper->snapshot, sizeof keeper->snapshot, "%s", snapshot);
+        snprintf(keeper->modules, sizeof keeper->modules, "%.*s",
+                 (int)(strlen(snapshot) - strlen(KEEPER_ENDING)), snapshot);
         rc = bring_back(slot, snapshot, err);
+        if (rc == KEEL_OK)
+            find_module(slot, keeper->modules);
     }
     if (rc == KEEL_OK && journal)
         rc = begin_journal(keeper, journal, err);

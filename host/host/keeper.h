@@ -18,6 +18,7 @@ typedef struct Keeper Keeper;
  * the folder `dir` holds for a slot of this name; `folder` is room for the last. `ret_snapshot`:
  * its file there, whether it is there or not. [frame] */
 enum { KEEPER_PATH = 4200 };
+#define KEEPER_ENDING ".state"
 int keeper_look(const char *dir, const char *name, StateOptions *options, char folder[KEEPER_PATH],
                 char ret_snapshot[KEEPER_PATH], Error *err);
 

@@ -17,7 +17,6 @@
 
 #define MEMORY_FOLDER "/dev/shm"
 #define MEMORY_LEAST (UINT64_C(64) << 20)
-#define ENDING ".state"
 
 enum { GRAINS = (int)(STATE_SPACE_BYTES / STATE_GRAIN_BYTES) };
 
@@ -49,7 +48,8 @@ static void mark_taken(const char *dir, uint8_t taken[GRAINS])
         size_t length = strlen(entry->d_name);
         char path[KEEPER_PATH + 300];
         SnapshotReader *reader;
-        if (length <= strlen(ENDING) || strcmp(entry->d_name + length - strlen(ENDING), ENDING))
+        if (length <= strlen(KEEPER_ENDING) ||
+            strcmp(entry->d_name + length - strlen(KEEPER_ENDING), KEEPER_ENDING))
             continue;
         snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
         if (snapshot_open(path, &reader, NULL))
@@ -88,7 +88,7 @@ int keeper_look(const char *dir, const char *name, StateOptions *options, char f
         return err_errno(err, KEEL_EIO, errno, "cannot make the folder %s for states", dir);
     if (!realpath(dir, whole) || access(whole, W_OK | X_OK) != 0)
         return err_errno(err, KEEL_EIO, errno, "cannot keep states in %s", dir);
-    if (snprintf(ret_snapshot, KEEPER_PATH, "%s/%s" ENDING, whole, name) >= KEEPER_PATH)
+    if (snprintf(ret_snapshot, KEEPER_PATH, "%s/%s" KEEPER_ENDING, whole, name) >= KEEPER_PATH)
         return err_set(err, KEEL_EINVAL, "the name of the states' folder is too long");
     SnapshotReader *reader;
     if (snapshot_open(ret_snapshot, &reader, NULL) == KEEL_OK) {

@@ -2,9 +2,12 @@
  * (pin) → pool (write) → engine thread, and the pin back to the boundary. */
 #include "host/snapshots.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "swap/keepsake.h"
 #include "swap/recorder.h"
@@ -12,7 +15,8 @@
 typedef struct Writing {
     Host *host;
     Slot *slot;
-    char path[4200];
+    char path[4200], modules[4200]; /* modules[0] 0: the build isn't kept */
+    Image *image;
     SnapshotDone *done;
     void *user;
     Pin *pin;
@@ -64,6 +68,7 @@ static void finish(Writing *writing)
     if (writing->pin)
         boundary_post(&writing->host->boundary, unpin_at_boundary, writing->pin);
     writing->done(&writing->err, &writing->info, writing->user);
+    image_unref(writing->image);
     buf_done(&writing->note);
     free(writing);
 }
@@ -73,12 +78,65 @@ static void finish_now(void *writing)
     finish(writing);
 }
 
+void host_module_file(const char *modules, uint64_t low, uint64_t high, char *ret, size_t room)
+{
+    snprintf(ret, room, "%s-%016llx%016llx.module", modules, (unsigned long long)high,
+             (unsigned long long)low);
+}
+
+/* The build that runs, so that what is kept can be read by another one's rules. Failure costs no
+ * more than that. */
+static void keep_module(const char *modules, const Image *image)
+{
+    char path[4300], temporary[4320];
+    host_module_file(modules, image->hash.low, image->hash.high, path, sizeof path);
+    if (access(path, F_OK) == 0)
+        return;
+    snprintf(temporary, sizeof temporary, "%s.new", path);
+    unlink(temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    size_t at = 0;
+    for (ssize_t n = 1; fd >= 0 && at < image->bytes && n > 0; at += n > 0 ? (size_t)n : 0)
+        n = write(fd, image->data + at, image->bytes - at);
+    int good = fd >= 0 && at == image->bytes && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (!good || rename(temporary, path) != 0)
+        unlink(temporary);
+}
+
+/* Builds that no snapshot needs any more. */
+static void drop_modules(const char *modules, const Image *image)
+{
+    char folder[4200], keep[4300];
+    snprintf(folder, sizeof folder, "%s", modules);
+    char *slash = strrchr(folder, '/');
+    if (!slash)
+        return;
+    *slash = 0;
+    const char *prefix = slash + 1;
+    host_module_file(prefix, image->hash.low, image->hash.high, keep, sizeof keep);
+    size_t length = strlen(prefix);
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (!strncmp(entry->d_name, prefix, length) && strlen(entry->d_name) == strlen(keep) &&
+            entry->d_name[length] == '-' && strcmp(entry->d_name, keep) != 0 &&
+            !strcmp(strrchr(entry->d_name, '.') ? strrchr(entry->d_name, '.') : "", ".module"))
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    if (dir)
+        closedir(dir);
+}
+
 static void write_it(uv_work_t *work)
 {
     Writing *writing = work->data;
+    if (writing->modules[0])
+        keep_module(writing->modules, writing->image);
     const SnapshotParts parts = {.note = writing->note.data, .note_bytes = writing->note.bytes};
     writing->err.code =
         snapshot_write_file(writing->pin, &writing->info, &parts, writing->path, &writing->err);
+    if (writing->modules[0] && !writing->err.code)
+        drop_modules(writing->modules, writing->image);
 }
 
 static void written(uv_work_t *work, int status)
@@ -106,10 +164,13 @@ static void pin_at_boundary(void *user)
     Writing *writing = user;
     writing->err.code =
         take(writing->slot, &writing->pin, &writing->info, &writing->note, &writing->err);
+    if (!writing->err.code)
+        writing->image = image_ref(writing->slot->running->image);
     loop_post(writing->host->loop, queue, writing);
 }
 
-void host_snapshot(Host *host, Slot *slot, const char *path, SnapshotDone *done, void *user)
+void host_snapshot(Host *host, Slot *slot, const char *path, const char *modules,
+                   SnapshotDone *done, void *user)
 {
     Error err = {0};
     Writing *writing = calloc(1, sizeof *writing);
@@ -119,6 +180,7 @@ void host_snapshot(Host *host, Slot *slot, const char *path, SnapshotDone *done,
         return;
     }
     *writing = (Writing){.host = host, .slot = slot, .done = done, .user = user};
+    snprintf(writing->modules, sizeof writing->modules, "%s", modules ? modules : "");
     if ((size_t)snprintf(writing->path, sizeof writing->path, "%s", path) >= sizeof writing->path) {
         err_set(&writing->err, KEEL_EINVAL, "the snapshot's name is too long");
         finish_now(writing);
@@ -127,7 +189,7 @@ void host_snapshot(Host *host, Slot *slot, const char *path, SnapshotDone *done,
     boundary_post(&host->boundary, pin_at_boundary, writing);
 }
 
-int host_snapshot_now(Slot *slot, const char *path, Error *err)
+int host_snapshot_now(Slot *slot, const char *path, const char *modules, Error *err)
 {
     Pin *pin = NULL;
     SnapshotInfo info;
@@ -135,7 +197,11 @@ int host_snapshot_now(Slot *slot, const char *path, Error *err)
     int rc = take(slot, &pin, &info, &note, err);
     if (rc == KEEL_OK) {
         const SnapshotParts parts = {.note = note.data, .note_bytes = note.bytes};
+        if (modules)
+            keep_module(modules, slot->running->image);
         rc = snapshot_write_file(pin, &info, &parts, path, err);
+        if (modules && rc == KEEL_OK)
+            drop_modules(modules, slot->running->image);
     }
     state_unpin(pin);
     buf_done(&note);

@@ -8,10 +8,16 @@
 /* On the engine thread, once. `info` is what was written; err->code is 0 or why it was not. */
 typedef void SnapshotDone(const Error *err, const SnapshotInfo *info, void *user);
 
-/* Begins one; a slot that runs nothing yet is refused. [engine] */
-void host_snapshot(Host *host, Slot *slot, const char *path, SnapshotDone *done, void *user);
+/* Begins one; a slot that runs nothing yet is refused. `modules`: NULL, or the beginning of the
+ * names of files for the builds that ran, of which the one of this moment is kept:
+ * PREFIX-HASH.module. [engine] */
+void host_snapshot(Host *host, Slot *slot, const char *path, const char *modules,
+                   SnapshotDone *done, void *user);
 
 /* The same at once, between two frames; takes as long as the disk. [frame] */
-int host_snapshot_now(Slot *slot, const char *path, Error *err);
+int host_snapshot_now(Slot *slot, const char *path, const char *modules, Error *err);
+
+/* The name of the file for a build. */
+void host_module_file(const char *modules, uint64_t low, uint64_t high, char *ret, size_t room);
 
 #endif

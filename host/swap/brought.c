@@ -1,9 +1,11 @@
 /* What a slot was in another process, given to it here. Owns copies. Frame thread. */
 #include "swap/brought.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "image/section.h"
 
@@ -18,6 +20,10 @@ int brought_new(const void *note, uint64_t note_bytes, const void *statics, uint
     if (keepsake_decode(note, (size_t)note_bytes, &brought->keepsake)) {
         free(brought);
         return err_set(err, KEEL_EDATA, "what is kept of the slot beside its state is damaged");
+    }
+    if (buf_add(&brought->note, note, (size_t)note_bytes)) {
+        brought_free(brought);
+        return err_set(err, KEEL_ENOMEM, "no memory to bring a slot back");
     }
     snprintf(brought->from, sizeof brought->from, "%s", from);
     if (statics_bytes && (brought->statics = malloc((size_t)statics_bytes))) {
@@ -51,11 +57,22 @@ int brought_of_snapshot(const Snapshot *s, const char *from, Brought **ret, Erro
     return rc;
 }
 
+static void drop_ghost(Brought *brought)
+{
+    Generation *g = &brought->ghost;
+    if (g->load_last > g->load_first)
+        munmap((void *)g->load_first, g->load_last - g->load_first);
+    image_unref(g->image);
+    *g = (Generation){0};
+}
+
 void brought_free(Brought *brought)
 {
     if (!brought)
         return;
+    drop_ghost(brought);
     keepsake_done(&brought->keepsake);
+    buf_done(&brought->note);
     free(brought->statics);
     free(brought);
 }
@@ -107,6 +124,81 @@ static void put_statics(const Brought *brought, const Generation *g)
         memcpy(to + at, from + at, (size_t)(bytes - at));
         from += (bytes + PAGE - 1) / PAGE * PAGE;
     }
+}
+
+/* Where it was, from its file: no relocation is done, since only constants, addresses and the
+ * statics of then count. */
+static int map_ghost(Generation *g, const Image *image, const KeepsakeHead *head, Error *err)
+{
+    uint64_t bytes = head->load_last - head->load_first;
+    void *at = (void *)(uintptr_t)head->load_first;
+    if (!bytes || bytes > UINT64_C(1) << 36 || head->load_first % PAGE || head->load_last % PAGE ||
+        bytes != image->span_last - image->span_first)
+        return err_set(err, KEEL_EDATA, "the build that ran doesn't fit where it was");
+    if (mmap(at, bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) != at)
+        return err_errno(err, KEEL_EBUSY, errno, "where the build that ran was, is something else");
+    g->load_first = head->load_first;
+    g->load_last = head->load_last;
+    g->load_bias = head->load_first - image->span_first;
+    for (int i = 0; i < image->load_count; i++) {
+        const ImageLoad *load = &image->loads[i]; /* checked by image_open */
+        if (load->file_bytes)
+            memcpy((void *)(uintptr_t)(load->address + g->load_bias),
+                   image->data + load->file_offset, load->file_bytes);
+    }
+    return KEEL_OK;
+}
+
+static int fill_ghost(Brought *brought, Error *err)
+{
+    const KeepsakeHead *head = &brought->keepsake.head;
+    Generation *g = &brought->ghost;
+    const uint8_t *from = brought->statics;
+    uint64_t left = brought->statics_bytes;
+    for (uint32_t i = 0; i < head->span_count; i++) {
+        uint64_t bytes = head->span_bytes[i], whole = (bytes + PAGE - 1) / PAGE * PAGE;
+        if (!from || whole > left)
+            return err_set(err, KEEL_EDATA, "its statics weren't kept");
+        g->statics[i] = (StateSpan){(void *)(uintptr_t)head->span_address[i], bytes};
+        memcpy(g->statics[i].address, from, (size_t)bytes);
+        from += whole;
+        left -= whole;
+    }
+    g->static_count = (int)head->span_count;
+    return KEEL_OK;
+}
+
+int brought_use_image(Brought *brought, Image *image, Slot *slot, Error *err)
+{
+    Generation *g = &brought->ghost;
+    int rc = map_ghost(g, image, &brought->keepsake.head, err);
+    if (rc == KEEL_OK)
+        rc = fill_ghost(brought, err);
+    g->image = image;
+    if (rc == KEEL_OK)
+        rc = brought_hold(brought, slot, err);
+    if (rc)
+        drop_ghost(brought);
+    return rc;
+}
+
+int brought_hold(const Brought *brought, Slot *slot, Error *err)
+{
+    const Generation *g = &brought->ghost;
+    if (!g->image)
+        return state_set_statics(slot->state, NULL, 0, err);
+    int rc = state_set_statics(slot->state, g->statics, g->static_count, err);
+    if (rc || !slot->kept)
+        return rc;
+    /* Killed now, it comes back with these. */
+    rc = state_note(slot->state, brought->note.data, brought->note.bytes);
+    return rc ? rc : state_commit(slot->state, err);
+}
+
+const Generation *brought_ghost(const Brought *brought)
+{
+    return brought && brought->ghost.image ? &brought->ghost : NULL;
 }
 
 void brought_install(const Brought *brought, Slot *slot, int64_t now_ns)

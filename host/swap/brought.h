@@ -9,15 +9,27 @@
 
 typedef struct Brought {
     Keepsake keepsake;
+    Buf note;         /* the same as bytes */
     uint8_t *statics; /* of the image that ran, span after span, each filled up to whole pages */
     uint64_t statics_bytes;
-    char from[4200]; /* the file, or "memory": for sentences */
+    char from[4200];  /* the file, or "memory": for sentences */
+    Generation ghost; /* the generation of then, as far as memory goes; image NULL: not to be had */
 } Brought;
 
 /* `statics` may be NULL; both are copied. KEEL_EDATA: the note is no keepsake. */
 int brought_new(const void *note, uint64_t note_bytes, const void *statics, uint64_t statics_bytes,
                 const char *from, Brought **ret, Error *err);
 void brought_free(Brought *brought);
+
+/* Takes over the image that ran, as it was kept: maps it where it was, with its statics and without
+ * running any of it, and has the state's checkpoint hold these. From there the rules of migration
+ * carry all to another build. On failure there is none, and only builds of the same types fit. */
+int brought_use_image(Brought *brought, Image *image, Slot *slot, Error *err);
+/* Nothing runs in the slot and its state is as it was brought: its checkpoint holds the statics of
+ * then again. */
+int brought_hold(const Brought *brought, Slot *slot, Error *err);
+/* NULL where it is not to be had. */
+const Generation *brought_ghost(const Brought *brought);
 
 /* Do the bytes of this image carry on where they were? Then pointers into it are moved with it and
  * its statics keep their values. */

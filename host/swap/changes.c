@@ -26,9 +26,10 @@ static void answered(Reading *reading, const Error *err, void *user)
     Attempt *waits = NULL;
     for (uint32_t i = 0; i < group->count; i++) {
         Attempt *attempt = &group->attempts[i];
-        if (!attempt->asked || attempt->image != question->image)
+        if (!attempt->asked ||
+            (attempt->image != question->image && attempt->from != question->image) ||
+            --attempt->asked)
             continue;
-        attempt->asked = 0;
         then = attempt->then;
         attempt->then = NULL;
         waits = attempt;
@@ -40,24 +41,33 @@ static void answered(Reading *reading, const Error *err, void *user)
     group_unref(group);
 }
 
-void changes_ask(Attempt *attempt)
+static void ask(Attempt *attempt, Image *image)
 {
     Trial *reader = attempt->group->swapper->reader;
     Error err = {0};
-    if (!reader || attempt->asked || image_reading(attempt->image))
-        return;
-    Question *question = malloc(sizeof *question);
+    Question *question = reader && !image_reading(image) ? malloc(sizeof *question) : NULL;
     if (!question)
         return;
-    *question = (Question){attempt->group, image_ref(attempt->image)};
-    if (trial_read(reader, attempt->image, answered, question, &err)) {
-        log_debug("swap", "%s could not be read: %s", attempt->image->path, err.text);
+    *question = (Question){attempt->group, image_ref(image)};
+    if (trial_read(reader, image, answered, question, &err)) {
+        log_debug("swap", "%s could not be read: %s", image->path, err.text);
         image_unref(question->image);
         free(question);
         return;
     }
     group_ref(attempt->group);
-    attempt->asked = 1;
+    attempt->asked++;
+}
+
+void changes_ask(Attempt *attempt)
+{
+    if (!attempt->asked)
+        ask(attempt, attempt->image);
+}
+
+void changes_ask_from(Attempt *attempt)
+{
+    ask(attempt, attempt->from);
 }
 
 void changes_await(Attempt *attempt, AttemptThen *then)

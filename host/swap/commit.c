@@ -43,6 +43,8 @@ static void say(const Swapper *swapper, LogLevel level, const Slot *slot, const 
 static int use_statics(Slot *slot, Error *err)
 {
     const Generation *running = slot->running;
+    if (!running && slot->brought)
+        return brought_hold(slot->brought, slot, err);
     return state_set_statics(slot->state, running ? running->statics : NULL,
                              running ? running->static_count : 0, err);
 }
@@ -73,7 +75,8 @@ static int install(Attempt *attempt, Error *err)
 {
     Slot *slot = attempt->slot;
     Fault fault = {0};
-    if (attempt->how == TRIAL_KEEP && migrating_by_hooks(attempt, slot->running, attempt->fresh))
+    if (attempt->how == TRIAL_KEEP && slot->running &&
+        migrating_by_hooks(attempt, slot->running, attempt->fresh))
         attempt->how = TRIAL_HOOKS; /* it was not tried, else this would be known */
     if (attempt->how == TRIAL_HOOKS) {
         if (!has_checkpoint(slot) && !TABLE_ENTRY(slot->running->table, restore))
@@ -87,7 +90,9 @@ static int install(Attempt *attempt, Error *err)
             return failed(attempt, &fault, "save", err);
         state_reset(slot->state);
         attempt->emptied = 1;
-    } else if (attempt->how == TRIAL_KEEP && migrating_over(attempt, slot->running, err)) {
+    } else if (attempt->how == TRIAL_KEEP &&
+               migrating_over(attempt, slot->running ? slot->running : brought_ghost(slot->brought),
+                              err)) {
         return err_wrap(err, "%s: its state can't be carried over", slot->name);
     }
     static const JournalHow hows[] = {

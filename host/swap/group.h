@@ -34,6 +34,9 @@ void trusting_keep(const Attempt *attempt);
 /* Has the attempt's image read, unless it was: image_reading() has the result. */
 void changes_ask(Attempt *attempt);
 
+/* The same of its `from`, which never ran in this process. */
+void changes_ask_from(Attempt *attempt);
+
 /* then(attempt) once what was asked for is known, or known not to come; at once if that is so
  * already. */
 void changes_await(Attempt *attempt, AttemptThen *then);

@@ -8,15 +8,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "image/reading.h"
+#include "swap/brought.h"
 
 void migrating_look(Attempt *attempt)
 {
     const Generation *running = attempt->slot->running;
+    if (!running)
+        running = brought_ghost(attempt->slot->brought); /* what ran in the process before */
     Migrating *how = &attempt->migrating;
     how->from_place = (MigratePlace){running->load_first, running->load_last, running->load_bias};
     memcpy(how->from_statics, running->statics, sizeof how->from_statics);
     how->from_static_count = running->static_count;
-    how->saves = TABLE_ENTRY(running->table, save) != NULL;
+    how->saves = running->table && TABLE_ENTRY(running->table, save);
     how->types.bytes = 0;
     migration_list_types(attempt->slot->state, &attempt->migrating.types);
 }

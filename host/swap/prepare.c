@@ -197,6 +197,8 @@ static void pinned(void *user)
     }
     if (ended(attempt))
         return;
+    if (attempt->from && !attempt->expected)
+        changes_ask_from(attempt);
     if (attempt->from)
         changes_await(attempt, plan);
     else
@@ -227,8 +229,14 @@ static void go_on(Attempt *attempt, Error *err)
     attempt->how = TRIAL_KEEP;
     attempt->expected = 0;
     attempt->proven = brought_same_image(brought, attempt->image);
-    if (!attempt->proven)
-        pin_state(attempt);
+    if (attempt->proven)
+        return;
+    const Generation *ghost = brought_ghost(brought);
+    if (ghost) {
+        attempt->from = image_ref(ghost->image);
+        migrating_look(attempt);
+    }
+    pin_state(attempt);
 }
 
 static void pin_on_frame(void *user)
@@ -344,7 +352,7 @@ static int is_same(Attempt *attempt)
 {
     Group *group = attempt->group;
     Swapper *swapper = group->swapper;
-    if (!attempt->from || attempt->how == TRIAL_HOOKS)
+    if (!attempt->from || !attempt->expected || attempt->how == TRIAL_HOOKS)
         return 0;
     Verdict verdict = changes_find(attempt);
     if (verdict > VERDICT_LINES || group->flags & SWAP_SAME || swapper->identical)

@@ -212,8 +212,9 @@ class Kept(keeltest.KeelTest):
         host.call("quit")
         host.exited()
         before = content(self.path("st/%s.state" % self.slot))
-        self.place(build(counter(2).replace("uint64_t extra[4]", "uint64_t extra[5]")),
-                   self.slot + ".so")
+        self.place(build(counter(2).replace("struct st { uint64_t count;",
+                                            "struct part { int a; }; struct st { struct part count;")
+                         .replace("s->count", "s->count.a")), self.slot + ".so")
         host = self.start()
         text = host.wait(r"refused: .*struct st").string
         self.sentence(text)
@@ -225,6 +226,35 @@ class Kept(keeltest.KeelTest):
         host.wait(r"build 3 runs from count \d\d")
         host.call("quit")
         host.exited()
+
+    def test_another_build_goes_on_by_the_rules(self):
+        """A field in the middle, a static's value, a pointer to code, pointers: after a clean end,
+        after a kill, and back."""
+        source = WITNESS.replace("STATICS", "1").replace("STEP", "1")
+        first = build(source.replace("BUILD", "1"))
+        second = build(source.replace("BUILD", "2").replace("struct item { struct", "struct item { int added; struct")
+                       .replace("uint64_t count, sum, fired;", "uint64_t count; double ratio; uint64_t sum, fired;"))
+        self.place(first, self.slot + ".so")
+        host = self.start()
+        host.wait("build 1 runs from count 0,")
+        host.frames_pass(50)
+        host.call("quit")
+        host.exited()
+        for i, so in enumerate((second, first, second)):
+            after = self.entered() + 1
+            self.place(so, self.slot + ".so")
+            host = self.start("--state-every", "0.05")
+            goes_on = int(host.wait(r"goes on after frame (\d+)").group(1))
+            self.assertIn(goes_on, (after - 1, after))
+            host.wait("build %d runs from count %d," % (1 + (i + 1) % 2, goes_on))
+            host.frames_pass(60)
+            if i == 1:
+                self.kill(host)
+            else:
+                host.call("quit")
+                host.exited()
+            self.assertEqual(host.texts("STATE LOST"), [], host.story())
+        self.assertEqual(len([x for x in os.listdir(self.path("st")) if x.endswith(".module")]), 1)
 
     def test_another_module_is_refused(self):
         self.state_must_stay = False
