@@ -27,7 +27,9 @@ enum {
     KEEL_ASSET_BYTES = 0, /* as the file has them */
     KEEL_ASSET_TEXT = 1,  /* UTF-8 (anything else is an error), a 0 behind it: texts and shaders */
     KEEL_ASSET_IMAGE = 2, /* PNG; content: R G B A, a byte each, alpha not multiplied in */
-    KEEL_ASSET_SOUND = 3  /* WAV; content: float samples, -1 to 1, channels side by side */
+    KEEL_ASSET_SOUND = 3, /* WAV; content: float samples, -1 to 1, channels side by side */
+    KEEL_ASSET_FONT = 4   /* TTF, OTF; as the file has it. Texts can be drawn with it: the family of
+                             a struct keel_font is its path, of at most 63 bytes */
 };
 
 /* The data of a KEEL_EVENT_ASSET whose `result` is 0; `bytes` of content lie behind its `size`

@@ -195,7 +195,7 @@ static int read_file(AssetRead *read, Error *err)
     }
     struct keel_asset asset = {
         .size = sizeof asset, .kind = read->as, .hash = {file.hash.low, file.hash.high}};
-    if (read->as == KEEL_ASSET_BYTES || read->as == KEEL_ASSET_TEXT)
+    if (read->as != KEEL_ASSET_IMAGE && read->as != KEEL_ASSET_SOUND)
         rc = take_plain(read, &file, &asset, &read->event, err);
     else if (!file.bytes)
         rc = err_set(err, KEEL_EDATA, "%s: it is empty", read->path);

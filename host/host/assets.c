@@ -57,6 +57,11 @@ static void deliver(void *user)
         return;
     }
     input->event.time_ns = slot->effects.now_ns;
+    const struct keel_asset *asset = keel_event_asset(&input->event);
+    const Host *host = slot->host;
+    if (asset && asset->kind == KEEL_ASSET_FONT && host->font)
+        host->font(assets_path(&slot->effects.assets, input->event.handle), keel_asset_data(asset),
+                   (size_t)asset->bytes, host->font_user);
     inputs_link_asset(&slot->inputs, input);
 }
 

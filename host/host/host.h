@@ -112,6 +112,9 @@ struct keel_host {
     void *audio;        /* [frame] the device's, closed by audio_close */
     void (*audio_close)(void *audio);
     struct HostAssets *assets;      /* [engine]; made before the first slot */
+    /* A font of a module's assets, to draw texts of this family with. [frame] */
+    void (*font)(const char *family, const void *data, size_t bytes, void *user);
+    void *font_user;
     HostWindow window;              /* [frame] */
     char *clipboard;                /* [frame] where there is no window */
     struct HostInputScript *script; /* [frame] inputs that wait for later frames */

@@ -10,7 +10,7 @@ static keel_handle open_asset(keel *k, const char *path, uint32_t kind, uint64_t
 {
     Slot *slot = service_slot(k);
     char copy[BENEATH_PATH_BYTES + 2];
-    if (!slot || kind > KEEL_ASSET_SOUND)
+    if (!slot || kind > KEEL_ASSET_FONT)
         return 0;
     size_t bytes = strnlen(path, sizeof copy - 1); /* may fault: the module's fault */
     memcpy(copy, path, bytes);

@@ -33,6 +33,48 @@ void glyphs_free(Glyphs *glyphs)
 
 /* ---- fonts ---- */
 
+static void forget_all(Glyphs *glyphs)
+{
+    memset(glyphs->table, 0, sizeof glyphs->table);
+    glyphs->used = 0;
+    for (uint32_t i = 0; i < glyphs->page_count; i++) {
+        GlyphPage *page = &glyphs->pages[i];
+        page->x = page->y = page->row = 0;
+    }
+    glyphs->epoch++;
+}
+
+static GlyphFile *file_of(Glyphs *glyphs, const char *family)
+{
+    for (int i = 0; i < GLYPHS_FILES; i++)
+        if (glyphs->files[i].font && !strcmp(glyphs->files[i].family, family))
+            return &glyphs->files[i];
+    return NULL;
+}
+
+int glyphs_file(Glyphs *glyphs, const char *family, const void *data, size_t bytes, Error *err)
+{
+    if (strlen(family) > DRAW_FAMILY_BYTES)
+        return err_set(err, KEEL_ELIMIT, "%s: the path of a font has at most %d bytes", family,
+                       DRAW_FAMILY_BYTES);
+    GlyphFile *file = file_of(glyphs, family);
+    for (int i = 0; !file && i < GLYPHS_FILES; i++)
+        file = glyphs->files[i].font ? NULL : &glyphs->files[i];
+    if (!file)
+        return err_set(err, KEEL_ELIMIT, "%s: more than %d fonts of files", family, GLYPHS_FILES);
+    uint32_t font;
+    int rc = text_font_bytes(glyphs->text, data, bytes, &font, err);
+    if (rc)
+        return err_wrap(err, "%s", family);
+    text_font_close(glyphs->text, file->font);
+    strcpy(file->family, family);
+    file->font = font;
+    memset(glyphs->fonts, 0, sizeof glyphs->fonts); /* the family may have meant another */
+    glyphs->next_font = 0;
+    forget_all(glyphs); /* faces have other numbers now */
+    return KEEL_OK;
+}
+
 const GlyphFont *glyphs_font(Glyphs *glyphs, const DrawText *text)
 {
     char family[DRAW_FAMILY_BYTES + 1];
@@ -48,8 +90,13 @@ const GlyphFont *glyphs_font(Glyphs *glyphs, const DrawText *text)
     }
     GlyphFont font = {.weight = text->weight, .italic = italic};
     memcpy(font.family, family, sizeof family);
-    if (text_font(glyphs->text, family, text->weight, (int)italic, &font.font, &glyphs->failed) ||
-        text_metrics(glyphs->text, font.font, &font.metrics))
+    const GlyphFile *file = file_of(glyphs, family);
+    if (file)
+        font.font = file->font;
+    else if (text_font(glyphs->text, family, text->weight, (int)italic, &font.font,
+                       &glyphs->failed))
+        return NULL;
+    if (text_metrics(glyphs->text, font.font, &font.metrics))
         return NULL;
     GlyphFont *place = &glyphs->fonts[glyphs->next_font++ % GLYPHS_FONTS];
     *place = font;
@@ -62,17 +109,6 @@ static uint32_t hash(uint32_t face, uint32_t glyph, uint32_t size, uint32_t subp
 {
     uint64_t key = ((uint64_t)face << 40 ^ (uint64_t)glyph << 20 ^ size << 2 ^ subpixel);
     return (uint32_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 40);
-}
-
-static void forget_all(Glyphs *glyphs)
-{
-    memset(glyphs->table, 0, sizeof glyphs->table);
-    glyphs->used = 0;
-    for (uint32_t i = 0; i < glyphs->page_count; i++) {
-        GlyphPage *page = &glyphs->pages[i];
-        page->x = page->y = page->row = 0;
-    }
-    glyphs->epoch++;
 }
 
 static int place_on(GlyphPage *page, uint32_t width, uint32_t height, Glyph *glyph)

@@ -32,8 +32,16 @@ typedef struct GlyphFont {
     TextMetrics metrics;
 } GlyphFont;
 
+/* A font of a file: its family is the file's name. */
+enum { GLYPHS_FILES = 32 };
+typedef struct GlyphFile {
+    char family[DRAW_FAMILY_BYTES + 1];
+    uint32_t font; /* 0: the place is free */
+} GlyphFile;
+
 typedef struct Glyphs {
     Text *text;
+    GlyphFile files[GLYPHS_FILES];
     GlyphPage pages[GLYPHS_PAGES];
     uint32_t page_count;
     uint32_t epoch;
@@ -46,6 +54,10 @@ typedef struct Glyphs {
 
 int glyphs_new(Glyphs **ret_glyphs, Error *err);
 void glyphs_free(Glyphs *glyphs);
+
+/* From now on texts of this family are drawn with the font of these bytes, which are copied. An
+ * error leaves the one before. Not in the middle of a picture. */
+int glyphs_file(Glyphs *glyphs, const char *family, const void *data, size_t bytes, Error *err);
 
 /* The font that a text asks for, or NULL, then `failed` says why. */
 const GlyphFont *glyphs_font(Glyphs *glyphs, const DrawText *text);

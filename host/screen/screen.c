@@ -69,6 +69,16 @@ static int shoot(void *screen, const char *path, HostShotDone *done, void *user,
     return screen_shot(screen, path, done, user, err);
 }
 
+static void take_font(const char *family, const void *data, size_t bytes, void *user)
+{
+    Screen *screen = user;
+    Error err = {0};
+    if (glyphs_file(screen->glyphs, family, data, bytes, &err))
+        log_warn("screen", "%s", err.text);
+    screen->window.stale = 1;
+    screen->drawn = 0;
+}
+
 int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, Error *err)
 {
     Screen *screen = calloc(1, sizeof *screen);
@@ -96,6 +106,8 @@ int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, E
     trace_mark("the screen is ready");
     tell_slots(screen);
     host->shoot = shoot;
+    host->font = take_font;
+    host->font_user = screen;
     host->listen = listen_now;
     boundary_wait_also(&host->boundary, screen->window.fd);
     host->shoot_user = screen;
@@ -110,6 +122,7 @@ void screen_close(Screen *screen)
     Host *host = screen->host;
     host->screen = draw_no_screen;
     host->shoot = NULL;
+    host->font = NULL;
     host->listen = NULL;
     boundary_wait_also(&host->boundary, -1);
     for (int i = 0, slots = atomic_load(&host->slot_count); i < slots; i++)

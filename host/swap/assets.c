@@ -80,6 +80,11 @@ int assets_is_open(const Assets *assets, keel_handle asset)
     return index != UINT32_MAX && assets->places[index].open;
 }
 
+const char *assets_path(const Assets *assets, keel_handle asset)
+{
+    return assets_is_open(assets, asset) ? assets->places[find(assets, asset)].path : NULL;
+}
+
 static void release(Assets *assets, uint32_t index)
 {
     AssetPlace *place = &assets->places[index];

@@ -61,5 +61,7 @@ void assets_undo(Assets *assets);
 
 /* Nonzero while the asset is open, its close not yet committed. */
 int assets_is_open(const Assets *assets, keel_handle asset);
+/* Its path, valid until it is closed; NULL when it isn't open. */
+const char *assets_path(const Assets *assets, keel_handle asset);
 
 #endif

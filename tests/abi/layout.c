@@ -328,6 +328,7 @@ SIZE(keel_input_1, 56)
 #ifdef KEEL_ASSET_1 /* not in 1.0 */
 IS(KEEL_EVENT_ASSET, 5)
 IS(KEEL_ASSET_SOUND, 3)
+IS(KEEL_ASSET_FONT, 4)
 AT(keel_asset, kind, 4)
 AT(keel_asset, width, 8)
 AT(keel_asset, channels, 16)
