@@ -210,6 +210,9 @@ class Log(keeltest.KeelTest):
             self.assertIn("seven", left.stdout)
         texts = [json.loads(line)["text"] for line in self.keel("log", "--json").stdout.splitlines()]
         self.assertTrue([text for text in texts if "seven" in text])
+        # What else a killed host leaves, the next one removes.
+        self.host(self.path("m.so"), name=host.socket_path, wrap=()).wait("seven")
+        self.hosts[-1].end()
 
     def test_who_ends_leaves_none(self):
         host = self.host(self.place(build(counter(1))), "--frames", "3", "--fps", "max")
