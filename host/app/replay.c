@@ -119,6 +119,18 @@ static int parse(int argc, char **argv, Replay *replay)
 
 /* ---- running ---- */
 
+/* For the fields' names; without debug information it goes without. */
+static void name_types(Replay *replay)
+{
+    const ReplaySession *s = &replay->session;
+    const Image *was = replay->against_image ? replay->against_image : s->image[0];
+    const Image *now = replay->new_image ? replay->new_image : s->image[0];
+    if (!replay->was_types.there && was)
+        state_types_read(was, &replay->was_types, NULL);
+    if (!replay->now_types.there && now)
+        state_types_read(now, &replay->now_types, NULL);
+}
+
 static int new_file(const char *name)
 {
     return memfd_create(name, MFD_CLOEXEC);
@@ -146,6 +158,7 @@ static int run_reference(Replay *replay, uint64_t frames, int fd, StateHashes *r
 {
     const ReplayPlan plan = {.session = &replay->session,
                              .instead = replay->against_image,
+                             .types = &replay->was_types,
                              .frames = frames,
                              .record = record,
                              .dump_fd = fd,
@@ -172,6 +185,7 @@ static int run_tested(Replay *replay, uint64_t frames, ReplayCompare compare, in
 {
     const ReplayPlan plan = {.session = &replay->session,
                              .instead = replay->new_image,
+                             .types = &replay->now_types,
                              .frames = frames,
                              .compare = compare,
                              .with = replay->hashes,
@@ -181,18 +195,6 @@ static int run_tested(Replay *replay, uint64_t frames, ReplayCompare compare, in
         munmap(replay->outcome, sizeof *replay->outcome);
     replay->outcome = NULL;
     return replay_run_apart(&plan, &replay->outcome, err);
-}
-
-/* For the fields' names; without debug information it goes without. */
-static void name_types(Replay *replay)
-{
-    const ReplaySession *s = &replay->session;
-    const Image *was = replay->against_image ? replay->against_image : s->image[0];
-    const Image *now = replay->new_image ? replay->new_image : s->image[0];
-    if (!replay->was_types.there && was)
-        state_types_read(was, &replay->was_types, NULL);
-    if (!replay->now_types.there && now)
-        state_types_read(now, &replay->now_types, NULL);
 }
 
 /* Both states after the frame where they part, object by object. */
@@ -270,6 +272,10 @@ static int run(Replay *replay, Error *err)
         rc = image_load_file(replay->new_path, IMAGE_WAIT_NS, &replay->new_image, err);
     if (rc == KEEL_OK && replay->against_path)
         rc = image_load_file(replay->against_path, IMAGE_WAIT_NS, &replay->against_image, err);
+    if (rc == KEEL_OK && (replay->from || replay->session.generations > 1)) {
+        replay_session_types(&replay->session);
+        name_types(replay);
+    }
     if (rc == KEEL_OK && replay->against_image)
         rc = run_against(replay, err);
     if (rc)

@@ -15,6 +15,7 @@
 #include "app/alone.h"
 #include "base/clock.h"
 #include "host/services.h"
+#include "state/migrate.h"
 #include "swap/brought.h"
 #include "swap/playback.h"
 
@@ -104,11 +105,20 @@ int replay_session_open(const char *path, ReplaySession *ret, Error *err)
     return rc;
 }
 
-void replay_session_close(ReplaySession *s)
+void replay_session_types(ReplaySession *s)
 {
     for (int i = 0; i < s->generations; i++)
+        if (s->image[i] && !s->types[i].there)
+            state_types_read(s->image[i], &s->types[i], NULL);
+}
+
+void replay_session_close(ReplaySession *s)
+{
+    for (int i = 0; i < s->generations; i++) {
         if (s->image[i])
             image_unref(s->image[i]);
+        state_types_done(&s->types[i]);
+    }
     journal_read_close(s->reader);
     *s = (ReplaySession){0};
 }
@@ -207,6 +217,32 @@ static int faulted(Run *run, const Fault *fault)
     return 0;
 }
 
+static MigratePlace place_of(const Generation *g)
+{
+    return (MigratePlace){g->load_first, g->load_last, g->load_bias};
+}
+
+/* What the host did between the generations when it was recorded: by the types of both. */
+static int carry(Run *run, const Generation *fresh, int number, Error *err)
+{
+    const ReplaySession *s = run->plan->session;
+    const Generation *old = run->slot.running;
+    Migration *migration = NULL;
+    int from = -1;
+    for (int i = 0; i < number; i++)
+        if (run->recorded[i] == old)
+            from = i;
+    if (from < 0 || old == fresh || !s->types[from].there || !s->types[number].there)
+        return KEEL_OK;
+    MigrateResult result;
+    const MigrateRun how = {.from = place_of(old), .to = place_of(fresh)};
+    int rc = migration_new(&s->types[from].schema, &s->types[number].schema, &migration, err);
+    if (rc == KEEL_OK)
+        rc = migration_run(migration, run->state, &how, &result, err);
+    migration_free(migration);
+    return rc;
+}
+
 /* 1: go on. With one build all along, only its first coming counts. */
 static int enter(Run *run, const JournalGeneration *how, int number)
 {
@@ -224,7 +260,8 @@ static int enter(Run *run, const JournalGeneration *how, int number)
         replay_carry(run->state, run->recorded[number - 1], g, &err))
         return refused(run, &err);
     state_hash_image(run->state, g->load_first, g->load_last);
-    if (state_set_statics(run->state, g->statics, g->static_count, &err))
+    if ((how->how == JOURNAL_KEEP && run->slot.running && carry(run, g, number, &err)) ||
+        state_set_statics(run->state, g->statics, g->static_count, &err))
         return refused(run, &err);
     FaultKind kind = playback_enter(&run->playback, g, how, &fault);
     return kind == FAULT_NONE ? 1 : faulted(run, &fault);
@@ -269,6 +306,32 @@ static int run_frame(Run *run, const JournalRecord *record)
     return compare(run, &frame);
 }
 
+/* Another build takes the snapshot's state over as it would in a swap. */
+static int take_over(Run *run, const Generation *fresh, Error *err)
+{
+    const ReplaySession *s = run->plan->session;
+    const KeepsakeHead *head = &run->brought->keepsake.head;
+    const StateTypes *to = run->plan->instead ? run->plan->types : NULL;
+    for (int i = 0; to && to->there && i < s->generations; i++) {
+        if (!s->types[i].there || s->generation[i].image_low != head->image_low ||
+            s->generation[i].image_high != head->image_high)
+            continue;
+        Migration *migration = NULL;
+        MigrateResult result;
+        int rc = brought_use_image(run->brought, image_ref(s->image[i]), &run->slot, err);
+        if (rc == KEEL_OK)
+            rc = migration_new(&s->types[i].schema, &to->schema, &migration, err);
+        if (rc == KEEL_OK) {
+            const MigrateRun how = {.from = place_of(brought_ghost(run->brought)),
+                                    .to = place_of(fresh)};
+            rc = migration_run(migration, run->state, &how, &result, err);
+        }
+        migration_free(migration);
+        return rc;
+    }
+    return KEEL_OK;
+}
+
 /* The first frame after the snapshot: whatever ran then goes on. */
 static int go_on(Run *run)
 {
@@ -277,6 +340,8 @@ static int go_on(Run *run)
     Error err;
     run->installed = 1;
     state_hash_image(run->state, g->load_first, g->load_last);
+    if (!brought_same_image(run->brought, g->image) && take_over(run, g, &err))
+        return refused(run, &err);
     run->slot.running = g;
     brought_install(run->brought, &run->slot, head->last_time_ns);
     if (state_set_statics(run->state, g->statics, g->static_count, &err))

@@ -4,6 +4,7 @@
 #ifndef APP_REPLAY_RUN_H
 #define APP_REPLAY_RUN_H
 
+#include "app/state_types.h"
 #include "app/trial_child.h"
 #include "state/journal.h"
 #include "state/snapshot.h"
@@ -20,19 +21,24 @@ typedef struct ReplaySession {
     int64_t first_ns, last_ns;
     int generations;
     JournalGeneration generation[REPLAY_GENERATIONS];
-    Image *image[REPLAY_GENERATIONS]; /* by generation; NULL: the journal doesn't have it */
-    char ends[400];                   /* why it ends where it ends; "": closed on purpose */
-    const char *snapshot;             /* path of a state to begin with, or NULL */
+    Image *image[REPLAY_GENERATIONS];     /* by generation; NULL: the journal doesn't have it */
+    StateTypes types[REPLAY_GENERATIONS]; /* where there is more than one, for what swaps carried */
+    char ends[400];                       /* why it ends where it ends; "": closed on purpose */
+    const char *snapshot;                 /* path of a state to begin with, or NULL */
 } ReplaySession;
 
 int replay_session_open(const char *path, ReplaySession *ret, Error *err);
+/* Reads the types of its images: needed where it has swaps, or begins with a snapshot. Without
+ * debug information there are none, and a swap carried nothing. */
+void replay_session_types(ReplaySession *session);
 void replay_session_close(ReplaySession *session);
 
 typedef struct ReplayPlan {
     const ReplaySession *session;
-    Image *instead;        /* runs all along; NULL: what ran then */
-    uint64_t frames;       /* stop after so many; 0: all */
-    ReplayCompare compare; /* with the journal's hashes, or those of another run */
+    Image *instead;          /* runs all along; NULL: what ran then */
+    const StateTypes *types; /* of `instead`; NULL: not known */
+    uint64_t frames;         /* stop after so many; 0: all */
+    ReplayCompare compare;   /* with the journal's hashes, or those of another run */
     const StateHashes *with;
     StateHashes *record; /* of each frame, for another run to compare with */
     int dump_fd;         /* where the state goes at the end */

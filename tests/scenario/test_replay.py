@@ -93,6 +93,7 @@ def world(step="1.0", frame="", pointers=True):
     text = WORLD.replace("STEP", step).replace("FRAME", frame)
     if not pointers:
         text = text.replace("w->step = step;", "").replace("w->step(", "step(")
+        text = text.replace('w->literal = "in the image";', "")
     return build(text)
 
 
@@ -205,6 +206,26 @@ class Replay(keeltest.KeelTest):
         told = json.loads(self.replay("j", "--from", "begin", "--json"))
         self.assertEqual((told["verdict"], told["frames"], told["frame"]), ("same", 60, 109))
         self.assertEqual(self.keel("replay", "j", "--from", "j").returncode, 2)
+
+    def test_a_swap_that_carried_state_and_statics_is_replayed(self):
+        with open(self.path("world.c"), "w") as f:  # one file's name for both builds
+            f.write("")
+        text = WORLD.replace("FRAME", "")
+        first = build("#line 1 \"world.c\"\n" + text.replace("STEP", "1.0"))
+        second = build("#line 1 \"world.c\"\n" + text.replace("STEP", "2.0").replace(
+            "struct thing { struct thing *next;", "struct thing { uint32_t added; struct thing *next;"))
+        self.place(first, "world.so")
+        host = self.host("world.so", "--journal", "j", "--fps", "300", "--probation", "10")
+        host.wait("generation 1")
+        host.frames_pass(40)
+        self.place(second, "world.so")
+        host.wait("generation 1 → 2")
+        host.frames_pass(40)
+        host.call("quit")
+        host.exited()
+        told = json.loads(self.replay("j", "--json"))
+        self.assertEqual((told["verdict"], told["unmatched"], told["unrecorded"]), ("same", 0, 0))
+        self.assertGreater(told["frames"], 80)
 
     def test_a_killed_host_leaves_its_session(self):
         self.place(world(), "world.so")
