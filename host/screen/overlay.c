@@ -352,12 +352,19 @@ static float problems(Overlay *overlay, float bottom)
     return bottom - height - 8;
 }
 
-static void timeline(Overlay *overlay, const Host *host)
+/* What the panel leaves. */
+static float free_width(const Overlay *overlay)
+{
+    return overlay->panel.shown ? overlay->width - OVERLAY_PANEL - OVERLAY_MARGIN : overlay->width;
+}
+
+/* Returns where what lies below it begins. */
+static float timeline(Overlay *overlay, const Host *host)
 {
     if (!overlay->holding && !host->replaying)
-        return;
+        return OVERLAY_MARGIN;
     static const OverlayFont font = {13, 400, KEEL_FONT_MONO, KEEL_ALIGN_CENTER};
-    float w = overlay->width * 0.5f, x = (overlay->width - w) / 2, y = 34;
+    float all = free_width(overlay), w = all * 0.5f, x = (all - w) / 2, y = 34;
     double reach = (double)overlay->hold_reach_ns / 1e9;
     double back = (double)(overlay->hold_from_ns - host->module_ns) / 1e9;
     float part = reach > 0 ? 1 - (float)(back / reach) : 1;
@@ -373,17 +380,18 @@ static void timeline(Overlay *overlay, const Host *host)
         draw_rect(&overlay->list, x, y, w * part, 4, 2, 0, OVERLAY_BLUE);
         draw_ellipse(&overlay->list, x + w * part, y + 2, 6.5f, 6.5f, 0, 0xf6f8fbff);
     }
-    overlay_text(overlay, overlay->width / 2, y + 14, &font, OVERLAY_TEXT, text);
+    overlay_text(overlay, all / 2, y + 14, &font, OVERLAY_TEXT, text);
+    return y + 46;
 }
 
-static void still(Overlay *overlay, const Host *host)
+static void still(Overlay *overlay, const Host *host, float y)
 {
     if (!atomic_load(&host->paused) || overlay->holding)
         return;
     static const OverlayFont font = {13, 700, 0, KEEL_ALIGN_CENTER};
-    float w = 250, x = (overlay->width - w) / 2;
-    draw_rect(&overlay->list, x, 16, w, 32, 16, 0, OVERLAY_BACK);
-    overlay_text(overlay, overlay->width / 2, 24, &font, OVERLAY_TEXT,
+    float all = free_width(overlay), w = 290, x = (all - w) / 2;
+    draw_rect(&overlay->list, x, y, w, 32, 16, 0, OVERLAY_BACK);
+    overlay_text(overlay, all / 2, y + 8, &font, OVERLAY_TEXT,
                  "Standing still \xc2\xb7 F5 goes on, F6 steps");
 }
 
@@ -397,8 +405,7 @@ const DrawList *overlay_draw(Overlay *overlay, Host *host, const DrawScreen *scr
     draw_list_clear(&overlay->list);
     float bottom = problems(overlay, overlay->height - OVERLAY_MARGIN);
     notes(overlay, bottom, now_ns);
-    timeline(overlay, host);
-    still(overlay, host);
+    still(overlay, host, timeline(overlay, host));
     if (overlay->panel.shown) {
         panel_look(overlay, host);
         panel_draw(overlay);
