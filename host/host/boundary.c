@@ -4,18 +4,31 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
-struct BoundaryMail {
-    BoundaryMail *next;
-    LoopFunction *function;
-    void *user;
-    int64_t due_ns; /* 0: at once */
-};
+/* Under the lock. */
+static BoundaryMail *take_ready(Boundary *boundary)
+{
+    for (int i = 0; i < BOUNDARY_READY; i++)
+        if (!atomic_load_explicit(&boundary->ready[i].in_use, memory_order_acquire)) {
+            atomic_store(&boundary->ready[i].in_use, 1);
+            return &boundary->ready[i];
+        }
+    return NULL;
+}
+
+static void give_back(Boundary *boundary, BoundaryMail *mail)
+{
+    if (mail >= boundary->ready && mail < boundary->ready + BOUNDARY_READY)
+        atomic_store_explicit(&mail->in_use, 0, memory_order_release);
+    else
+        free(mail);
+}
 
 void boundary_init(Boundary *boundary)
 {
@@ -28,6 +41,7 @@ void boundary_init(Boundary *boundary)
     boundary->first = NULL;
     boundary->last = &boundary->first;
     boundary->closed = 0;
+    memset(boundary->ready, 0, sizeof boundary->ready);
     boundary->wake_fd = boundary->other_fd = -1;
     atomic_store(&boundary->waiting, 0);
     atomic_store(&boundary->due_ns, 0);
@@ -44,7 +58,7 @@ void boundary_done(Boundary *boundary)
 {
     for (BoundaryMail *mail = boundary->first, *next; mail; mail = next) {
         next = mail->next;
-        free(mail);
+        give_back(boundary, mail);
     }
     boundary->first = NULL;
     boundary->last = &boundary->first;
@@ -72,20 +86,15 @@ static void tell(Boundary *boundary)
         return; /* it is full: the frame thread has been told often enough */
 }
 
-static void post(Boundary *boundary, LoopFunction *function, void *user, int64_t due_ns)
+/* The lock is held; it is given back. */
+static void post(Boundary *boundary, BoundaryMail *mail)
 {
-    BoundaryMail *mail = malloc(sizeof *mail);
-    if (!mail)
-        return;
-    *mail = (BoundaryMail){NULL, function, user, due_ns};
-    int taken = 0;
-    pthread_mutex_lock(&boundary->lock);
-    if (!boundary->closed) {
+    int taken = !boundary->closed;
+    if (taken) {
         if (!boundary->first)
-            atomic_store(&boundary->due_ns, due_ns);
+            atomic_store(&boundary->due_ns, mail->due_ns);
         *boundary->last = mail;
         boundary->last = &mail->next;
-        taken = 1;
         tell(boundary);
     }
     pthread_mutex_unlock(&boundary->lock);
@@ -94,17 +103,33 @@ static void post(Boundary *boundary, LoopFunction *function, void *user, int64_t
     if (taken)
         atomic_store_explicit(&boundary->waiting, 1, memory_order_release);
     else
-        free(mail);
+        give_back(boundary, mail);
 }
 
 void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
 {
-    post(boundary, function, user, 0);
+    BoundaryMail *mail = calloc(1, sizeof *mail);
+    if (!mail)
+        return;
+    mail->function = function;
+    mail->user = user;
+    pthread_mutex_lock(&boundary->lock);
+    post(boundary, mail);
 }
 
 void boundary_post_calm(Boundary *boundary, LoopFunction *function, void *user)
 {
-    post(boundary, function, user, clock_now_ns() + BOUNDARY_CALM_NS);
+    pthread_mutex_lock(&boundary->lock);
+    BoundaryMail *mail = take_ready(boundary);
+    if (!mail) {
+        pthread_mutex_unlock(&boundary->lock);
+        return;
+    }
+    mail->next = NULL;
+    mail->function = function;
+    mail->user = user;
+    mail->due_ns = clock_now_ns() + BOUNDARY_CALM_NS;
+    post(boundary, mail);
 }
 
 /* What is due, in order; what is not keeps what came after it. */
@@ -138,7 +163,7 @@ void boundary_run(Boundary *boundary)
     while (mail) {
         BoundaryMail *next = mail->next;
         mail->function(mail->user);
-        free(mail);
+        give_back(boundary, mail);
         mail = next;
     }
 }

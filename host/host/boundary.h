@@ -13,8 +13,20 @@
 #include "loop/loop.h"
 
 typedef struct BoundaryMail BoundaryMail;
+struct BoundaryMail {
+    BoundaryMail *next;
+    LoopFunction *function;
+    void *user;
+    int64_t due_ns;     /* 0: at once */
+    _Atomic int in_use; /* of those that are kept ready */
+};
+
+/* Mails of swaps, kept ready so that none is lost for want of memory: each of 64 slots is in one
+ * group at most, which has one step under way and one pin a slot to give back. */
+enum { BOUNDARY_READY = 128 };
 
 typedef struct Boundary {
+    BoundaryMail ready[BOUNDARY_READY];
     pthread_mutex_t lock;
     pthread_cond_t arrived;
     BoundaryMail *first, **last;
@@ -33,6 +45,7 @@ void boundary_post(Boundary *boundary, LoopFunction *function, void *user);
  * protected anew interrupts its processor (tens of µs in a virtual machine), and the frame before
  * the function would be slow. */
 enum { BOUNDARY_CALM_NS = 200 * 1000 };
+/* Never fails while at most BOUNDARY_READY wait. */
 void boundary_post_calm(Boundary *boundary, LoopFunction *function, void *user);
 void boundary_run(Boundary *boundary);
 /* From now on boundary_wait also ends when `fd` is readable; -1: no more. Where that can't be had

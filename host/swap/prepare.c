@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -490,7 +491,9 @@ static void loaded(Generation *generation, const Error *err, void *user)
     attempt->number = generation ? generation->number : 0;
     if (!generation)
         attempt->group->err = *err;
-    loop_post(attempt->group->swapper->loop, loaded_on_engine, attempt);
+    /* The loader's thread has time; without an answer the group would never end. */
+    while (loop_post(attempt->group->swapper->loop, loaded_on_engine, attempt) == KEEL_ENOMEM)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 /* ---- commit ---- */

@@ -1,0 +1,113 @@
+/* Mail to the frame thread: in order, swaps' a little later, and theirs also when there is no
+ * memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "host/boundary.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWN_MALLOC 0
+#elif defined(__has_feature)
+#define OWN_MALLOC (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
+#else
+#define OWN_MALLOC 1
+#endif
+
+static int no_memory;
+
+#if OWN_MALLOC
+extern void *__libc_malloc(size_t bytes);
+extern void *__libc_calloc(size_t count, size_t bytes);
+
+void *malloc(size_t bytes)
+{
+    return no_memory ? NULL : __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t bytes)
+{
+    return no_memory ? NULL : __libc_calloc(count, bytes);
+}
+#endif
+
+static int ran[2 * BOUNDARY_READY], count;
+
+static void note(void *user)
+{
+    ran[count++] = (int)(intptr_t)user;
+}
+
+static void run_until(Boundary *boundary, int wanted)
+{
+    for (int i = 0; count < wanted && i < 10000; i++) {
+        boundary_wait(boundary, 1000000);
+        boundary_run(boundary);
+    }
+    assert_int_equal(count, wanted);
+}
+
+static void in_order(void **unused)
+{
+    (void)unused;
+    Boundary boundary;
+    boundary_init(&boundary);
+    count = 0;
+    boundary_post(&boundary, note, (void *)1);
+    boundary_post_calm(&boundary, note, (void *)2);
+    boundary_post(&boundary, note, (void *)3);
+    run_until(&boundary, 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(ran[i], i + 1);
+    assert_int_equal(atomic_load(&boundary.waiting), 0);
+    boundary_post(&boundary, note, (void *)4); /* nothing is left that it could wait for */
+    boundary_run(&boundary);
+    assert_int_equal(count, 4);
+    boundary_done(&boundary);
+}
+
+static void swaps_need_no_memory(void **unused)
+{
+    (void)unused;
+    Boundary boundary;
+    boundary_init(&boundary);
+    for (int round = 0; round < 2; round++) {
+        count = 0;
+        no_memory = 1;
+        for (int i = 0; i < BOUNDARY_READY; i++)
+            boundary_post_calm(&boundary, note, (void *)(intptr_t)i);
+        no_memory = 0;
+        run_until(&boundary, BOUNDARY_READY);
+        for (int i = 0; i < BOUNDARY_READY; i++)
+            assert_int_equal(ran[i], i);
+    }
+    boundary_done(&boundary);
+}
+
+static void closed_takes_nothing(void **unused)
+{
+    (void)unused;
+    Boundary boundary;
+    boundary_init(&boundary);
+    count = 0;
+    boundary_post_calm(&boundary, note, NULL); /* dropped by boundary_done */
+    boundary_close(&boundary);
+    for (int i = 0; i < 2 * BOUNDARY_READY; i++)
+        boundary_post_calm(&boundary, note, NULL);
+    boundary_post(&boundary, note, NULL);
+    boundary_done(&boundary);
+    assert_int_equal(count, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(in_order),
+        cmocka_unit_test(swaps_need_no_memory),
+        cmocka_unit_test(closed_takes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
