@@ -11,8 +11,8 @@ enum { POINTS = 240 };
 
 struct app {
     struct keel_ui ui;
-    float frequency, level, phase;
-    int32_t running, shape;
+    float frequency, level, phase, tone;
+    int32_t running, heard, shape;
     uint32_t notes;
     char title[64], said[160];
 };
@@ -74,7 +74,9 @@ static void controls(keel *k, struct app *a, float *values)
         say(k, a, "Called %s from now on.", a->title);
     keel_ui_slider(ui, "Frequency", &a->frequency, 0.5f, 8);
     keel_ui_slider(ui, "Level", &a->level, 0, 1);
+    keel_ui_row(ui, 2);
     keel_ui_checkbox(ui, "Running", &a->running);
+    keel_ui_checkbox(ui, "Heard", &a->heard);
     keel_ui_list(ui, "Shapes", shapes, SHAPES, &a->shape, 4);
     keel_ui_row(ui, 2);
     if (keel_ui_button(ui, "Note it"))
@@ -91,6 +93,18 @@ static void controls(keel *k, struct app *a, float *values)
     keel_ui_end(ui);
 }
 
+/* The same wave, 110 times as fast. */
+static void sound(keel *k, struct app *a)
+{
+    uint32_t frames;
+    float *out = keel_audio_stream(k, &frames);
+    for (uint32_t i = 0; i < frames; i++) {
+        out[2 * i] = out[2 * i + 1] = 0.2f * a->level * wave(a->shape, a->tone);
+        a->tone += 110 * a->frequency / KEEL_AUDIO_RATE;
+    }
+    a->tone -= floorf(a->tone);
+}
+
 static void frame(keel *k, const struct keel_frame *f)
 {
     struct app *a = keel_state(k, struct app);
@@ -102,6 +116,8 @@ static void frame(keel *k, const struct keel_frame *f)
         values[i] = a->level * wave(a->shape, a->frequency * ((float)i / POINTS) + a->phase);
     keel_clear(k, 0x11141aff);
     controls(k, a, values);
+    if (a->heard)
+        sound(k, a);
 }
 
 KEEL_MODULE("widgets", "1.0", KEEL_ON(start, start) KEEL_ON(frame, frame))

@@ -3,6 +3,7 @@ window, where mouse and keys go the whole way through SDL."""
 import ctypes
 import os
 import shutil
+import struct
 import subprocess
 import unittest
 
@@ -15,6 +16,7 @@ WIDGETS = os.path.join(BUILD, "modules", "widgets.so")
 FIELD = (250, 82)
 SLIDER = (151, 290, 120)  # from, to, y
 NOTE, RESET = (114, 348), (273, 348)
+HEARD = (205, 196)
 LIST = (100, 284)  # the third line, "Square"
 
 
@@ -105,7 +107,8 @@ class OnX(KeelTest):
     def window(self):
         self.key_for("水")
         env = {**self.env, "DISPLAY": self.display, "SDL_VIDEODRIVER": "x11", "LC_ALL": "C.UTF-8",
-               "LIBGL_ALWAYS_SOFTWARE": "1"}
+               "LIBGL_ALWAYS_SOFTWARE": "1", "SDL_AUDIODRIVER": "disk",
+               "SDL_DISKAUDIOFILE": self.path("heard.raw"), "SDL_DISKAUDIODELAY": "10"}
         host = Windowed(self, [WIDGETS], env=env)
         self.hosts.append(host)
         host.wait("generation 1 in")
@@ -149,6 +152,7 @@ class OnX(KeelTest):
         host.call("screenshot", file=picture)
         self.assertGreater(os.path.getsize(picture), 5000)
         os.unlink(picture)
+        self.listen(host, click)
         self.x("windowsize", "--sync", window, 800, 600)
         host.frames_pass(3)
         click(*RESET)
@@ -157,6 +161,28 @@ class OnX(KeelTest):
         # As a window manager asks a window to close.
         self.close(window)
         host.exited(0)
+
+    def listen(self, host, click):
+        """The wave, which is a sine of 8 * 110 Hz by now, as the audio device gets it."""
+        heard, pieces = self.path("heard.raw"), []
+
+        def whole():
+            """A tenth of a second without a gap, as a busy machine may make some."""
+            with open(heard, "rb") as file:
+                raw = file.read()
+            left = struct.unpack("<%df" % (len(raw) // 8 * 2), raw[:len(raw) // 8 * 8])[::2]
+            pieces[:] = [left[at:at + 4800] for at in range(0, len(left) - 4800, 1200)
+                         if not any(left[i] == left[i + 1] == 0 for i in range(at, at + 4800))]
+            return pieces
+
+        click(*HEARD)
+        host.until(lambda: os.path.exists(heard) and whole(), "a tenth of a second of sound")
+        click(*HEARD)
+        self.assertAlmostEqual(max(pieces[0]), 0.16, places=2)
+        self.assertAlmostEqual(min(pieces[0]), -0.16, places=2)
+        rises = sum(a < 0 <= b for a, b in zip(pieces[0], pieces[0][1:]))
+        self.assertIn(rises, range(86, 91))  # 880 a second
+        os.unlink(heard)
 
     def close(self, window):
         """WM_DELETE_WINDOW, which xdotool of this age can't send."""

@@ -207,6 +207,57 @@ static void windows_and_drops(void **unused)
     desk_close(&desk);
 }
 
+/* A gamepad that SDL makes up; everything goes the way of a real one. */
+static void a_gamepad_comes_plays_and_goes(void **unused)
+{
+    (void)unused;
+    Desk desk;
+    desk_open(&desk);
+    SDL_SetHint(SDL_HINT_JOYSTICK_ALLOW_BACKGROUND_EVENTS, "1");
+    if (SDL_Init(SDL_INIT_GAMECONTROLLER))
+        skip();
+    int which = SDL_JoystickAttachVirtual(SDL_JOYSTICK_TYPE_GAMECONTROLLER, SDL_CONTROLLER_AXIS_MAX,
+                                          SDL_CONTROLLER_BUTTON_MAX, 0);
+    if (which < 0)
+        skip();
+    const struct keel_pad *pad = &((Slot *)desk.rig.slots[0])->inputs.now.pads[0];
+    for (int step = 0; step < 4; step++) {
+        SDL_Joystick *joystick = desk.input.pads[0] && step < 3
+                                     ? SDL_GameControllerGetJoystick(desk.input.pads[0])
+                                     : NULL;
+        if (step == 1) {
+            SDL_JoystickSetVirtualButton(joystick, SDL_CONTROLLER_BUTTON_START, 1);
+            SDL_JoystickSetVirtualAxis(joystick, SDL_CONTROLLER_AXIS_LEFTY, 32767);
+        }
+        if (step == 2)
+            SDL_JoystickSetVirtualButton(joystick, SDL_CONTROLLER_BUTTON_START, 0);
+        if (step == 3)
+            SDL_JoystickDetachVirtual(which);
+        for (int round = 0; round < 3; round++) {
+            SDL_Event event;
+            SDL_PumpEvents();
+            while (SDL_PollEvent(&event))
+                input_sdl_event(&desk.input, &event);
+        }
+        rig_frame(&desk.rig);
+        if (step == 0)
+            assert_int_equal(pad->connected, 1);
+        if (step == 1) {
+            assert_int_equal(pad->held, 1 << KEEL_PAD_START);
+            assert_int_equal(pad->pressed, 1 << KEEL_PAD_START);
+            assert_true(pad->axes[KEEL_AXIS_LEFT_Y] == 1);
+        }
+        if (step == 2) {
+            assert_int_equal(pad->held, 0);
+            assert_int_equal(pad->released, 1 << KEEL_PAD_START);
+        }
+        if (step == 3)
+            assert_int_equal(pad->connected, 0);
+    }
+    desk_close(&desk);
+    SDL_Quit();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +266,7 @@ int main(void)
         cmocka_unit_test(text_and_composing),
         cmocka_unit_test(mouse),
         cmocka_unit_test(windows_and_drops),
+        cmocka_unit_test(a_gamepad_comes_plays_and_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
