@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "swap/feed.h"
+#include "swap/feed.h"
 #include "swap/recorder.h"
 #include "swap/swap.h"
 
@@ -266,9 +267,11 @@ static int seek(Past *past, uint64_t frames, Error *err)
 {
     Slot *slot = past->slot;
     struct Recorder *recorder = slot->recorder;
+    struct Feed *feed = slot->feed;
     Fault fault = {0};
     FaultKind kind = FAULT_NONE;
     slot->recorder = NULL; /* a journal has them already */
+    slot->feed = NULL;
     past->seeking = 1;
     while (slot->frames < frames && kind == FAULT_NONE) {
         const JournalRecord record = record_of(past, slot->frames);
@@ -276,6 +279,7 @@ static int seek(Past *past, uint64_t frames, Error *err)
     }
     past->seeking = 0;
     slot->recorder = recorder;
+    slot->feed = feed;
     if (kind == FAULT_NONE)
         return KEEL_OK;
     swap_recover(slot, &fault);
@@ -315,6 +319,7 @@ int past_go(Past *past, uint64_t frames, Error *err)
     slot->inputs.resync = 0;
     if (slot->recorder)
         recorder_break(slot->recorder, "it was put back in time");
+    feed_break(slot->feed, "the slot was put back in time");
     feed_break(slot->feed, "the slot was put back in time");
     return seek(past, frames, err);
 }
