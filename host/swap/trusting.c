@@ -92,10 +92,12 @@ int trusting_judge(const Attempt *attempt, const Generation *running, Error *err
 {
     if (!attempt->trust.fault)
         return KEEL_OK;
-    const ImageTrust *fresh = attempt->image ? image_trust(attempt->image) : NULL,
-                     *here = running ? image_trust(running->image) : NULL;
-    if (fresh && here && here->trusted && digest_equal(&here->digest, &fresh->digest))
+    ImageTrust *fresh = attempt->image ? image_trust(attempt->image) : NULL;
+    const ImageTrust *here = running ? image_trust(running->image) : NULL;
+    if (fresh && here && here->trusted && digest_equal(&here->digest, &fresh->digest)) {
+        *fresh = *here;
         return KEEL_OK;
+    }
     *err = attempt->trust.why;
     return err_wrap(err, "%s: not trusted", attempt->slot->name);
 }

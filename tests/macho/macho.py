@@ -182,20 +182,21 @@ def check_inspect(top):
 # ---- damage
 
 def check_damage(top, built, every):
-    """Whatever the bytes: an answer or a sentence, never a crash, and never a hang."""
+    """Whatever the bytes: an answer or a sentence, never a crash, and never a hang. (Every cut and every
+    word of the load commands: tests/unit/test_macho.c.)"""
     rng = random.Random(7)
     path = os.path.join(top, "damaged.dylib")
     for arch, whole in built.items():
         with open(whole, "rb") as f:
             data = f.read()
-        trials = [data[:n] for n in range(0, len(data), 64 if every else 1024)]
-        for _ in range(400 if every else 40):
+        trials = [data[:n] for n in range(0, len(data), 512 if every else 1024)]
+        for _ in range(150 if every else 40):
             changed = bytearray(data)
             for _ in range(rng.randrange(1, 6)):
                 at = rng.randrange(4096) if rng.random() < 0.7 else rng.randrange(len(data))
                 changed[at] = rng.choice((0, 1, 0x7f, 0x80, 0xff, rng.randrange(256)))
             trials.append(bytes(changed))
-        for at in range(16, 2048, 4 if every else 64):  # counts, sizes and offsets that overflow
+        for at in range(16, 2048, 16 if every else 64):  # counts, sizes and offsets that overflow
             for word in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80"):
                 trials.append(data[:at] + word + data[at + 4:])
         for trial in trials:

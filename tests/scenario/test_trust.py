@@ -167,6 +167,9 @@ class Trust(keeltest.KeelTest):
         answer = host.ask("swap", slots=["m"])
         self.assertEqual(answer["error"]["code"], "ESAME")
         self.assertEqual(host.texts("ALARM"), [])
+        for _ in range(2):  # what runs may be loaded again, and again
+            host.call("swap", slots=["m"], same=True)
+            self.assertEqual(host.slot()["counter"], 1)
         # Without a manifest nobody looks at the file.
         os.unlink(self.path("m.so.manifest"))
         self.assertEqual(host.refused("swap", slots=["m"])["code"], "EUNTRUSTED")
