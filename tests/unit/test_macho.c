@@ -12,8 +12,8 @@
 #include "image/macho_symbols.h"
 
 enum { ROOM = 8 << 20 };
-static const char *const FILES[] = {KEEL_TEST_SEEDS "/macho/mac.x86_64.dylib",
-                                    KEEL_TEST_SEEDS "/macho/mac.arm64.dylib"};
+static const char *const FILES[] = {KEEL_TEST_SEEDS "/macho/mac.x86-64",
+                                    KEEL_TEST_SEEDS "/macho/mac.arm64"};
 
 static Image *look_at(Blob b, Error *err)
 {
