@@ -254,19 +254,25 @@ static int new_type(Walk *w, const Object *object, const Pair *pair, uint32_t *r
     *ret = TYPE_OPAQUE;
     if (object->type == TYPE_OPAQUE)
         return 0;
+    if (w->retyped.type == object->type && w->retyped.pair == object->pair) {
+        *ret = w->retyped.now;
+        return 0;
+    }
     const TypeRecord *record = type_record(w->state, object->type);
     if (!record)
         return walk_refuse(w, "the types of the state are damaged");
     const char *spelled = (const char *)(uintptr_t)record->text;
     const char *file = spelled + record->spelling_bytes + 1;
     const Schema *to = pair_schema(w->m, pair);
-    uint32_t was = schema_align(w->m->from, pair->from), is = schema_align(to, pair->to);
-    uint32_t align = record->align == was ? is : record->align;
+    uint32_t align = record->align == pair->from_align ? pair->to_align : record->align;
     const SchemaType *t = &w->m->from->types[pair->from];
     if (t->kind != SCHEMA_RECORD && t->kind != SCHEMA_UNION)
         spelled = schema_text(to, to->types[pair->to].name);
     if (type_find(w->state, spelled, file, pair->to_bytes, align, ret))
         return walk_refuse(w, "no room in the state for its types");
+    w->retyped.type = object->type;
+    w->retyped.pair = object->pair;
+    w->retyped.now = *ret;
     return 0;
 }
 
@@ -283,7 +289,7 @@ static int find_places(Walk *w)
         int rc = new_size(w, object, pair, &bytes);
         if (rc)
             return rc;
-        uint64_t align = schema_align(pair_schema(w->m, pair), pair->to);
+        uint64_t align = pair->to_align;
         if (heap_find(w->state, object->at, &room) && bytes <= room &&
             !((uintptr_t)object->at & (align - 1)))
             continue;
@@ -296,6 +302,7 @@ static int find_places(Walk *w)
             return walk_refuse(w, "no room in the state for a %s that grows to %llu bytes",
                                plan_text(w->m, pair->name), (unsigned long long)bytes);
         object->flags |= OBJECT_MOVED;
+        index_moved(w, object);
         w->result->moved++;
     }
     return 0;

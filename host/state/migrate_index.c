@@ -65,9 +65,41 @@ static int take_slab(Walk *w, uint32_t page)
         if (rc)
             return rc;
     }
+    PageObjects here = {
+        .first = first, .count = info.fresh, .run = page, .slot_bytes = bytes, .pair = UINT32_MAX};
+    for (uint32_t i = first; i < w->count; i++) {
+        const Object *object = &w->objects[i];
+        const uint8_t *slot = page_address(w->state, page) + (uint64_t)(i - first) * bytes;
+        if (!object->at || object->type == TYPE_OPAQUE || object->at != slot + HEAD_BYTES)
+            here.opaque = 1; /* free ones too: a stale pointer isn't followed */
+        here.pair = i == first || here.pair == object->pair ? object->pair : UINT32_MAX;
+    }
     for (uint32_t i = 0; i < info.pages && page + i < w->top; i++)
-        w->pages[page + i] = (PageObjects){first, info.fresh, page, bytes};
+        w->pages[page + i] = here;
     return 0;
+}
+
+uint32_t index_start(const Walk *w, uint64_t address, int *ret_moved)
+{
+    uint64_t page = (address - (uintptr_t)page_address(w->state, 0)) / PAGE_BYTES;
+    const PageObjects *here = &w->pages[page < w->top ? page : 0];
+    if (!here->count || here->opaque)
+        return UINT32_MAX;
+    uint32_t offset = (uint32_t)(address - (uintptr_t)page_address(w->state, here->run));
+    if (offset % here->slot_bytes != HEAD_BYTES || offset / here->slot_bytes >= here->count)
+        return UINT32_MAX;
+    *ret_moved = here->moved;
+    return here->pair;
+}
+
+void index_moved(Walk *w, const Object *object)
+{
+    uint64_t page = (uint64_t)(object->at - page_address(w->state, 0)) / PAGE_BYTES;
+    if (!w->pages[page].count)
+        return;
+    uint32_t run = w->pages[page].run, pages = page_info(w->state, run)->pages;
+    for (uint32_t i = 0; i < pages && run + i < w->top; i++)
+        w->pages[run + i].moved = 1;
 }
 
 static int take_large(Walk *w, uint32_t page)

@@ -267,7 +267,9 @@ uint32_t plan_pair(Migration *m, uint32_t from, uint32_t to, int kept)
                  .kept = (uint8_t)kept,
                  .same = kept || hash_equal(a->hash, b->hash),
                  .from_bytes = a->bytes,
-                 .to_bytes = b->bytes};
+                 .to_bytes = b->bytes,
+                 .from_align = schema_align(m->from, from),
+                 .to_align = schema_align(kept ? m->from : m->to, to)};
     pair.name = plan_add_text(m, "%s", schema_text(m->from, a->name));
     pair.from_tail = tail_of(m->from, from, &pair.from_tail_at);
     pair.to_tail = tail_of(kept ? m->from : m->to, to, &pair.to_tail_at);

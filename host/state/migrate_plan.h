@@ -52,6 +52,7 @@ typedef struct Pair {
     uint8_t walks;    /* must be looked at: it changes, or its pointers may lead to what does */
     uint8_t planned;  /* operations and what its pointers point to */
     uint64_t from_bytes, to_bytes;
+    uint32_t from_align, to_align;
     uint32_t first_match, matches, first_dropped, dropped, first_added, added;
     uint32_t first_op, ops;
     uint32_t name;               /* text */

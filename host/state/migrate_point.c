@@ -225,6 +225,12 @@ static int is_in_image(const Walk *w, uint64_t value)
 int point_translate(Walk *w, const Op *op, uint64_t value, uint64_t *ret)
 {
     if (value - (uintptr_t)w->state->base < w->state->max_bytes) {
+        int moved = 0;
+        uint32_t pair = index_start(w, value, &moved);
+        if (pair != UINT32_MAX && pair && !moved && pair_at(w->m, pair)->from == op->from_type) {
+            *ret = value; /* to the start of what stays where it is */
+            return 0;
+        }
         const Object *object = index_find(w, value);
         if (object)
             return into_object(w, op, value, object, ret);

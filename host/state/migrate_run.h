@@ -27,6 +27,9 @@ typedef struct Object {
 typedef struct PageObjects {
     uint32_t first, count; /* objects; count 0: none, or a large one's */
     uint32_t run, slot_bytes;
+    uint32_t pair;  /* of all of them, or UINT32_MAX */
+    uint8_t opaque; /* one is opaque, or doesn't begin right behind its slot's head */
+    uint8_t moved;  /* one has to move */
 } PageObjects;
 
 typedef struct KnownPointer {
@@ -71,10 +74,13 @@ typedef struct Walk {
     KnownPointer known[KNOWN_POINTERS];
     uint32_t literal_room, literal_count;
     uint64_t *literal_at; /* addresses by content */
-    uint64_t *rewritten;  /* by pair: objects */
-    uint64_t *not_empty;  /* by single: dropped values that weren't zero */
-    uint64_t odd_words;   /* that look like pointers to what moved */
-    char odd[200];        /* the first of what can only be reported */
+    struct {
+        uint32_t type, pair, now;
+    } retyped;           /* what new_type answered last */
+    uint64_t *rewritten; /* by pair: objects */
+    uint64_t *not_empty; /* by single: dropped values that weren't zero */
+    uint64_t odd_words;  /* that look like pointers to what moved */
+    char odd[200];       /* the first of what can only be reported */
     uint64_t odd_count;
 } Walk;
 
@@ -86,6 +92,10 @@ void walk_report(Walk *w, const char *format, ...) __attribute__((format(printf,
 int index_build(Walk *w);
 void index_done(Walk *w);
 Object *index_find(const Walk *w, uint64_t address); /* also one behind its end; NULL */
+/* What can be said of an address without looking at its object, which would be another cache miss:
+ * the pair of typed objects, if one begins there. UINT32_MAX: look. */
+uint32_t index_start(const Walk *w, uint64_t address, int *ret_moved);
+void index_moved(Walk *w, const Object *object);
 
 /* migrate_typing.c: what opaque blocks hold, by the pointers that lead to them */
 int typing_run(Walk *w);

@@ -137,6 +137,8 @@ static int retype(Walk *w, Object *object, const Op *op)
     if (!object->pair || !op->to_type)
         return 0;
     const Pair *pair = pair_at(w->m, object->pair);
+    if (pair->to == op->to_type)
+        return 0;
     const SchemaType *t = from_type(w, pair->from);
     if (pair->from != op->from_type || pair->kept || pair->to == op->to_type ||
         t->kind == SCHEMA_RECORD || t->kind == SCHEMA_UNION || t->kind == SCHEMA_POINTER)
@@ -149,8 +151,13 @@ static int retype(Walk *w, Object *object, const Op *op)
 
 static int reach(Walk *w, const Op *op, uint64_t value)
 {
+    int moved;
     if (value - (uintptr_t)w->state->base >= w->state->max_bytes)
         return 0;
+    uint32_t pair = index_start(w, value, &moved);
+    if (pair != UINT32_MAX && pair && pair_at(w->m, pair)->from == op->from_type &&
+        from_type(w, op->from_type)->kind == SCHEMA_RECORD)
+        return 0; /* called what it is */
     Object *object = index_find(w, value);
     if (!object)
         return 0;
