@@ -137,11 +137,11 @@ void diff_print_json(const Diff *d)
         json_array_append_new(facts, json_pack("{s:s, s:s, s:o}", "sign", sign, "topic",
                                                d->facts[i].topic, "text", text(d->facts[i].text)));
     }
-    json_t *o = json_pack("{s:s, s:o, s:b, s:o, s:o, s:b, s:b, s:I}", "verdict", d->verdict_name,
-                          "text", text(d->verdict), "same", d->same, "old", side(&d->before), "new",
-                          side(&d->after), "code_compared", d->difference.code_known,
-                          "types_compared", d->difference.types_known, "functions_same",
-                          (json_int_t)d->difference.functions_same);
+    json_t *o = json_pack("{s:i, s:s, s:o, s:b, s:o, s:o, s:b, s:b, s:I}", "format", 1, "verdict",
+                          d->verdict_name, "text", text(d->verdict), "same", d->same, "old",
+                          side(&d->before), "new", side(&d->after), "code_compared",
+                          d->difference.code_known, "types_compared", d->difference.types_known,
+                          "functions_same", (json_int_t)d->difference.functions_same);
     json_object_set_new(o, "functions", list(d, &d->difference.functions, function));
     json_object_set_new(o, "data", list(d, &d->difference.objects, object));
     json_object_set_new(o, "types", list(d, &d->difference.types, type));

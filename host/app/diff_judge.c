@@ -27,7 +27,7 @@ static const struct {
     [VERDICT_CODE] = {"code", "code only: a swap keeps every value"},
     [VERDICT_DATA] = {"data",
                       "initializers changed: in a swap those statics take their new values"},
-    [VERDICT_TYPES] = {"types", "types changed: a swap must convert the state"},
+    [VERDICT_TYPES] = {"types", "types changed: a swap converts the state, field by field"},
     [VERDICT_UNKNOWN] = {"unknown", "they differ, and carry too little to tell in what"},
 };
 

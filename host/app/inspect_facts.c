@@ -262,7 +262,8 @@ json_t *inspect_facts(const Report *r)
     char hash[HASH_TEXT_BYTES];
     const Anatomy *a = r->detailed ? reading_anatomy(&r->details, NULL) : NULL;
     const Schema *schema = r->detailed ? reading_schema(&r->details, NULL) : NULL;
-    json_t *o = json_pack("{s:o, s:b}", "file", text(r->path), "accepted", !r->code);
+    json_t *o =
+        json_pack("{s:i, s:o, s:b}", "format", 1, "file", text(r->path), "accepted", !r->code);
     if (r->code) {
         json_object_set_new(o, "code", json_string(err_name(r->code)));
         json_object_set_new(o, "reason", text(r->err.text));

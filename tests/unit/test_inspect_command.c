@@ -170,6 +170,63 @@ static void the_child_takes_the_harm(void **unused)
     free(ball.data);
 }
 
+static int spin(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                Error *err)
+{
+    (void)data, (void)bytes, (void)ret, (void)room, (void)ret_bytes, (void)err;
+    for (volatile int i = 0;; i++)
+        ;
+    return 0;
+}
+
+static int sleep_for_ever(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                          Error *err)
+{
+    static int nobody;
+    (void)data, (void)bytes, (void)ret, (void)room, (void)ret_bytes, (void)err;
+    syscall(SYS_futex, &nobody, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0);
+    return 0;
+}
+
+static int hoard(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                 Error *err)
+{
+    (void)data, (void)bytes, (void)ret, (void)room, (void)ret_bytes;
+    for (int i = 0; i < 4096; i++) {
+        char *p = malloc(1 << 20);
+        if (!p)
+            return err_set(err, KEEL_ENOMEM, "that is all");
+        memset(p, 1, 1 << 20);
+    }
+    return 0;
+}
+
+static int lie(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+               Error *err)
+{
+    (void)data, (void)bytes, (void)ret, (void)err;
+    *ret_bytes = room + 1;
+    return 0;
+}
+
+static void the_child_has_limits(void **unused)
+{
+    (void)unused;
+    const ApartLimits limits = {.cpu_seconds = 1, .memory_bytes = 64 << 20};
+    Apart found;
+    Error err = {0};
+    assert_int_equal(apart_run(spin, "", 0, 4096, &limits, &found, &err), KEEL_ETIMEOUT);
+    assert_int_equal(apart_run(sleep_for_ever, "", 0, 4096, &limits, &found, &err), KEEL_ETIMEOUT);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_int_equal(apart_run(hoard, "", 0, 4096, &limits, &found, &err), KEEL_ENOMEM);
+    assert_non_null(strstr(err.text, "that is all"));
+#else
+    (void)hoard;
+#endif
+    assert_int_equal(apart_run(lie, "", 0, 4096, &limits, &found, &err), KEEL_EFAULT);
+    assert_non_null(strstr(err.text, "nonsense"));
+}
+
 static void the_child_can_open_and_send_nothing(void **unused)
 {
     (void)unused;
@@ -215,6 +272,7 @@ int main(void)
         cmocka_unit_test(real_builds_are_refused),
         cmocka_unit_test(wrong_commands_are_answered),
         cmocka_unit_test(the_child_takes_the_harm),
+        cmocka_unit_test(the_child_has_limits),
         cmocka_unit_test(the_child_can_open_and_send_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, clean_up);
