@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -142,6 +143,7 @@ int reading_check(const void *data, size_t bytes, Reading *ret, Error *err)
             return rc;
     }
     reading.count = head.count;
+    reading.references = 1;
     *ret = reading;
     return KEEL_OK;
 }
@@ -170,15 +172,22 @@ int reading_open(int memfd, Reading **ret, Error *err)
         free(reading);
         return rc;
     }
+    atomic_init(&reading->references, 1);
     reading->mapping = mapping;
     reading->mapped = (size_t)st.st_size;
     *ret = reading;
     return KEEL_OK;
 }
 
+Reading *reading_ref(Reading *reading)
+{
+    atomic_fetch_add_explicit(&reading->references, 1, memory_order_relaxed);
+    return reading;
+}
+
 void reading_free(Reading *reading)
 {
-    if (!reading)
+    if (!reading || atomic_fetch_sub_explicit(&reading->references, 1, memory_order_acq_rel) > 1)
         return;
     if (reading->mapping)
         munmap(reading->mapping, reading->mapped);

@@ -44,6 +44,7 @@ typedef struct Reading {
     Schema schema;                    /* the same */
     void *mapping;                    /* of reading_open */
     size_t mapped;
+    _Atomic uint32_t references; /* of reading_open */
 } Reading;
 
 /* ---- in the helper, in a process under limits ---- */
@@ -67,8 +68,10 @@ int reading_make_by(const ReadingRow *rows, size_t count, const void *data, size
  * to 16. KEEL_EFAULT when anything is wrong. */
 int reading_check(const void *data, size_t bytes, Reading *ret, Error *err);
 
-/* Takes over a memfd, which must be sealed, maps and checks it. */
+/* Takes over a memfd, which must be sealed, maps and checks it. The caller's reference. */
 int reading_open(int memfd, Reading **ret, Error *err);
+Reading *reading_ref(Reading *reading);
+/* Gives a reference back; NULL is fine. */
 void reading_free(Reading *reading);
 
 /* The part, or NULL: then `*ret_why`, unless NULL, is a sentence. `reading` may be NULL. */

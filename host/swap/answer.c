@@ -1,6 +1,6 @@
 /* Answers of the frame thread to the engine thread, without waking it. Owns the timer that looks
  * for them. */
-#include "swap/swap.h"
+#include "swap/group.h"
 
 enum { LOOK_MS = 1 };
 
@@ -61,6 +61,7 @@ void swap_close(Swapper *swapper)
         uv_close((uv_handle_t *)&swapper->look, NULL);
     swapper->look_open = 0;
     swapper->closing = 1;
+    changes_forget(swapper);
 }
 
 void swap_finish(void *user)

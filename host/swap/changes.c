@@ -14,14 +14,46 @@ typedef struct Question {
     Image *image;
 } Question;
 
+static void remember(Swapper *swapper, Hash hash, Reading *reading)
+{
+    SwapReading *oldest = &swapper->readings[swapper->readings_at];
+    swapper->readings_at = (swapper->readings_at + 1) % SWAP_READINGS;
+    reading_free(oldest->reading);
+    *oldest = (SwapReading){hash, reading_ref(reading)};
+}
+
+/* Nonzero: these bytes were read before. */
+static int recall(const Swapper *swapper, const Image *image)
+{
+    for (int i = 0; i < SWAP_READINGS; i++) {
+        const SwapReading *r = &swapper->readings[i];
+        if (r->reading && hash_equal(r->hash, image->hash)) {
+            image_set_reading(image, reading_ref(r->reading));
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void changes_forget(Swapper *swapper)
+{
+    for (int i = 0; i < SWAP_READINGS; i++) {
+        reading_free(swapper->readings[i].reading);
+        swapper->readings[i] = (SwapReading){0};
+    }
+}
+
 static void answered(Reading *reading, const Error *err, void *user)
 {
     Question *question = user;
     Group *group = question->group;
-    if (reading)
+    if (reading) {
+        if (!group->swapper->closing)
+            remember(group->swapper, question->image->hash, reading);
         image_set_reading(question->image, reading);
-    else
+    } else {
         log_debug("swap", "%s could not be read: %s", question->image->path, err->text);
+    }
     AttemptThen *then = NULL;
     Attempt *waits = NULL;
     for (uint32_t i = 0; i < group->count; i++) {
@@ -45,7 +77,13 @@ static void ask(Attempt *attempt, Image *image)
 {
     Trial *reader = attempt->group->swapper->reader;
     Error err = {0};
-    Question *question = reader && !image_reading(image) ? malloc(sizeof *question) : NULL;
+    if (!reader || image_reading(image))
+        return;
+    if (recall(attempt->group->swapper, image)) {
+        log_debug("swap", "%s: these bytes were read before", attempt->slot->name);
+        return;
+    }
+    Question *question = malloc(sizeof *question);
     if (!question)
         return;
     *question = (Question){attempt->group, image_ref(image)};

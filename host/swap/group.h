@@ -36,6 +36,8 @@ void changes_ask(Attempt *attempt);
 
 /* The same of its `from`, which never ran in this process. */
 void changes_ask_from(Attempt *attempt);
+/* Lets go of what was read of earlier images. */
+void changes_forget(Swapper *swapper);
 
 /* then(attempt) once what was asked for is known, or known not to come; at once if that is so
  * already. */

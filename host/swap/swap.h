@@ -66,6 +66,14 @@ typedef struct Handover {
     int64_t old_patience_ns, new_patience_ns;
 } Handover;
 
+/* Readings of the last images, by their bytes: an edit taken back, a build touched or asked for
+ * again need not be read again. */
+enum { SWAP_READINGS = 4 };
+typedef struct SwapReading {
+    Hash hash;
+    Reading *reading; /* NULL: a free place */
+} SwapReading;
+
 /* What all groups of a host share. Plain data; the host owns what it points to. */
 typedef struct Swapper {
     Loop *loop;
@@ -73,7 +81,9 @@ typedef struct Swapper {
     Trial *trial;  /* NULL: candidates are not tried */
     Trial *reader; /* a second helper, which reads images beside the trial; NULL: nothing is read */
     Trial *shadow; /* a third one, for handovers; NULL: there are none */
-    Stage *stage;  /* names for the trial */
+    SwapReading readings[SWAP_READINGS]; /* [engine] */
+    uint32_t readings_at;                /* the oldest */
+    Stage *stage;                        /* names for the trial */
     Handover handover;
     SwapTrialMode trial_mode;
     Trust *trust;  /* NULL: whoever can write a module's file is trusted */

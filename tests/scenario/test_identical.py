@@ -116,6 +116,16 @@ class Identical(keeltest.KeelTest):
         self.assertRegex(live.slot()["changes"], "and 14 more")
         live.end()
 
+    def test_bytes_that_were_read_are_not_read_again(self):
+        live = self.start("--verbose")
+        self.place(module(2), "m.so")
+        live.wait("generation 1 → 2 .*changed: frame$")
+        mark = live.mark()
+        self.place(module(1), "m.so")
+        live.wait("these bytes were read before", after=mark)
+        live.wait("generation 2 → 3 .*changed: frame$", after=mark)
+        live.end()
+
     def test_a_report_names_what_changed(self):
         reports = self.path("reports")
         self.place(module(), "m.so")
@@ -124,7 +134,7 @@ class Identical(keeltest.KeelTest):
         self.place(module(2, globals="static int n;", frame="if (++n == 20) { %s }" % CRASH), "m.so")
         live.wait("rolled back")
         live.wait("report: ")
-        texts = [open(p).read() for p in glob.glob(os.path.join(reports, "*"))]
+        texts = [open(p, errors="replace").read() for p in glob.glob(os.path.join(reports, "*"))]
         self.assertTrue(any("against the one before: changed: frame; new data: n" in t
                             for t in texts), texts)
         live.end()
