@@ -331,6 +331,23 @@ static int restore(keel *k, struct keel_reader *r) { (void)r; keel_state(k, stru
         host.wait("@4[0-9]:|@[5-9][0-9]:", after=mark)  # it didn't begin anew
         host.end()
 
+    def test_a_fault_in_the_past_ends_the_replay(self):
+        host = self.past()
+        host.frames_pass(45)  # the trial is given the last frames, which have no message
+        mark = host.mark()
+        self.place(build("#define STEP 1\n" + self.PAST.replace(
+            "p->sum += *(const unsigned char *)e->data * STEP;",
+            "{ if (*(const char *)e->data == 'b') " + keeltest.CRASH + " p->sum += 1; }")), "past.so")
+        host.wait("→ 2", after=mark)
+        mark = host.mark()
+        host.call("rewind", frames=host.slot()["frames"] - 20, replay=True)
+        host.wait("rolled back to 1", after=mark)  # in its probation: the code before goes on
+        host.frames_pass(10)
+        slot = host.slot()
+        self.assertEqual((slot["generation"], slot["undone"]), (1, 1))
+        host.wait("@[0-9]+: sum [0-9]+", after=host.mark())
+        host.end()
+
     def test_off_says_so(self):
         host = self.live()
         host.wait("g 9.8")
