@@ -20,6 +20,10 @@ HEARD = (205, 196)
 LIST = (100, 284)  # the third line, "Square"
 
 
+class Recording(Host):
+    COMMAND = "record"
+
+
 class Headless(KeelTest):
     def test_a_form_is_filled_in(self):
         host = self.host(WIDGETS)
@@ -54,6 +58,24 @@ class Headless(KeelTest):
         host.call("input", steps=["move 900 120", "frame", "up", "frame", "click %d %d" % NOTE])
         host.wait("of 8.00 Hz")
         host.end()
+
+    def test_a_replay_comes_to_the_same(self):
+        """Mouse, text, clipboard and the stream's samples are all in the recording."""
+        journal = self.path("w.journal")
+        host = Recording(self, [WIDGETS, "-o", journal])
+        self.hosts.append(host)
+        host.wait("generation 1 in")
+        host.call("input", steps=[
+            "click %d %d" % NOTE, "frame", "move 191 120", "down", "frame", "move 260 130",
+            "frame 2", "up", "frame", "click %d %d" % HEARD, "click %d %d" % FIELD, "frame",
+            "text 你好", "key ctrl+a", "frame", "key ctrl+x", "frame 2", "text z", "key ctrl+v",
+            "frame 2", "key enter", "frame 20"])
+        host.wait("Called")
+        host.end()
+        done = self.keel("replay", journal)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("the same state after every frame", done.stdout)
+        os.unlink(journal)
 
     def test_nonsense_is_refused(self):
         host = self.host(WIDGETS)
