@@ -164,6 +164,23 @@ static int add_unit(Symbols *s, const char *name, size_t *room)
     return KEEL_OK;
 }
 
+/* The linker's own tables, which some linkers give sizes and types (gold), or a name an entry
+ * (mold): nobody wrote them, and what they hold is compared where it is used. */
+static int is_linkers(const char *name)
+{
+    static const char *const whole[] = {"_DYNAMIC", "_GLOBAL_OFFSET_TABLE_"};
+    static const char *const ends[] = {"$plt",   "$pltgot",   "$got",   "$gotplt",
+                                       "$gottp", "$gottpoff", "$tlsgd", "$tlsdesc"};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (!strcmp(name, whole[i]))
+            return 1;
+    const char *end = strrchr(name, '$');
+    for (size_t i = 0; end && i < sizeof ends / sizeof *ends; i++)
+        if (!strcmp(end, ends[i]))
+            return 1;
+    return 0;
+}
+
 static void fill(Symbols *s, Symbol *to, const Elf64_Sym *from, const char *name, uint32_t unit)
 {
     int type = ELF64_ST_TYPE(from->st_info), section = from->st_shndx;
@@ -185,6 +202,8 @@ static void fill(Symbols *s, Symbol *to, const Elf64_Sym *from, const char *name
     to->bytes = from->st_size < in->bytes - into ? from->st_size : in->bytes - into;
     if (to->is_local && ELF64_ST_VISIBILITY(from->st_other) == STV_DEFAULT)
         to->unit = unit;
+    if (is_linkers(name))
+        return;
     int code = (in->flags & SHF_EXECINSTR) != 0 && in->data;
     if ((type == STT_FUNC || type == STT_GNU_IFUNC) && code) {
         to->is_implied = !to->bytes && strcmp(in->name, ".init") && strcmp(in->name, ".fini");

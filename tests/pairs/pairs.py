@@ -556,7 +556,7 @@ def main():
     parser.add_argument("--keel", required=True, help="the program keel")
     parser.add_argument("--all", action="store_true", help="every case with every compiler and level")
     parser.add_argument("--only", help="cases whose name contains this")
-    parser.add_argument("--compiler", help="this one, not all that are here")
+    parser.add_argument("--compiler", action="append", help="this one, not all that are here")
     parser.add_argument("--link", help="what chooses the linker, such as -fuse-ld=mold")
     args = parser.parse_args()
     KEEL = args.keel
@@ -569,7 +569,7 @@ def main():
         for suite in SUITES:
             cases = [c for c in suite.cases if not args.only or args.only in c.name]
             compilers = [c for c in suite.compilers
-                         if shutil.which(c) and args.compiler in (None, c)]
+                         if shutil.which(c) and (not args.compiler or c in map(os.path.basename, args.compiler))]
             for compiler, level, linker in itertools.product(compilers, levels, linkers):
                 tag = f"{compiler}{level}{'-'.join(linker)}"
                 old = build(suite, os.path.join(top, tag, "old"), compiler, level, dict(suite.sources), None,
@@ -583,7 +583,7 @@ def main():
     for w in wrong:
         print(w)
     print(f"{len(jobs)} pairs, {len(wrong)} wrong")
-    return 1 if wrong else 0
+    return 1 if wrong or not jobs else 0
 
 
 if __name__ == "__main__":

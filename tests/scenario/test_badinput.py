@@ -23,7 +23,13 @@ def ctor(code, includes=""):
 
 
 def small():
-    return build(counter(9), flags=["-g0", "-s", "-Os"], use_shim=False)
+    so = build(counter(9), flags=["-g0", "-Os"], use_shim=False)
+    stripped = so[:-len(".so")] + "-stripped.so"
+    if not os.path.exists(stripped):
+        part = "%s.%d" % (stripped, os.getpid())
+        subprocess.run(["strip", "-o", part, so], check=True)  # by -s gold fails here
+        os.rename(part, stripped)
+    return stripped
 
 
 class Live(keeltest.KeelTest):
@@ -110,9 +116,9 @@ class Forms(Live):
         self.then_good()
 
     def test_abi(self):
-        self.refuses(elfpatch.abi(self.good, 2, 0), r"2\.0.*1\.0")
-        self.refuses(elfpatch.abi(self.good, 1, 7), r"1\.7.*1\.0")
-        self.refuses(elfpatch.abi(self.good, 0, 9), r"0\.9.*1\.0")
+        self.refuses(elfpatch.abi(self.good, 2, 0), r"2\.0.*1\.\d")
+        self.refuses(elfpatch.abi(self.good, 1, 7), r"1\.7.*1\.\d")
+        self.refuses(elfpatch.abi(self.good, 0, 9), r"0\.9.*1\.\d")
         self.refuses(elfpatch.abi(self.good, 0xffff, 0xffff), r"65535")
         self.then_good()
 
