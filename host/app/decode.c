@@ -53,7 +53,7 @@ static int give_up_rights(void)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
     rc = rc ? rc
             : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(write), 1,
-                               SCMP_A0(SCMP_CMP_EQ, STDOUT_FILENO));
+                               SCMP_A0(SCMP_CMP_EQ, STDOUT_FILENO, 0));
     rc = rc ? rc : seccomp_load(filter);
     seccomp_release(filter);
     return -rc;
