@@ -364,8 +364,8 @@ static int is_good(const TrialWireRequest *r, int fd_count)
     return (shadow ? r->how == TRIAL_KEEP : r->what == TRIAL_WIRE_TRY) &&
            r->view_fds <= STATE_VIEW_FDS &&
            r->fd_count == 2 + r->view_fds + (uint32_t)shadow + (r->from_bytes != 0) &&
-           (!shadow || !r->from_bytes) && r->how <= TRIAL_HOOKS && r->time_limit_ns > 0 &&
-           memchr(r->path, 0, sizeof r->path) && memchr(r->staged, 0, sizeof r->staged);
+           r->how <= TRIAL_HOOKS && r->time_limit_ns > 0 && memchr(r->path, 0, sizeof r->path) &&
+           memchr(r->staged, 0, sizeof r->staged);
 }
 
 /* 1: one request, 0: the host is gone. */

@@ -56,7 +56,8 @@ int trial_carry_open(const TrialChild *child, const StateView *view, const uint8
         return KEEL_OK;
     if (r->from_static_count > STATE_SPANS)
         return err_set(err, KEEL_EPROTOCOL, "the request's sizes are not possible");
-    int fd = fcntl(child->fds[2 + r->view_fds], F_DUPFD_CLOEXEC, 3);
+    uint32_t at = 2 + r->view_fds + (r->what == TRIAL_WIRE_SHADOW); /* behind the feed */
+    int fd = fcntl(child->fds[at], F_DUPFD_CLOEXEC, 3);
     int rc = image_open(fd, r->from_bytes, (Hash){0}, r->path, &image, err);
     rc = rc ? rc : map_image(image, &r->from_place, err);
     rc = rc ? rc : check_spans(r, err);

@@ -192,7 +192,11 @@ int trial_job_send(const TrialJob *job, int fd, Error *err)
     } control = {0};
     int fds[TRIAL_WIRE_FDS] = {job->image->memfd, job->payload}; /* a reading has no payload */
     memcpy(fds + 2, job->view_fds, job->wire.view_fds * sizeof(int));
-    fds[2 + job->wire.view_fds] = job->from ? job->from->memfd : job->feed;
+    uint32_t last = 2 + job->wire.view_fds;
+    if (job->feed >= 0)
+        fds[last++] = job->feed;
+    if (job->from)
+        fds[last] = job->from->memfd;
     size_t fd_bytes = job->wire.fd_count * sizeof(int);
     struct iovec part = {.iov_base = (void *)(uintptr_t)&job->wire, .iov_len = sizeof job->wire};
     struct msghdr message = {.msg_iov = &part,

@@ -12,8 +12,8 @@
 enum {
     TRIAL_WIRE_FD = 3, /* the helper's end */
     TRIAL_WIRE_PATH_BYTES = 4096,
-    /* image, payload, the view's, the feed or the image before */
-    TRIAL_WIRE_FDS = 3 + STATE_VIEW_FDS
+    /* image, payload, the view's, the feed, the image before */
+    TRIAL_WIRE_FDS = 4 + STATE_VIEW_FDS
 };
 
 /* What the helper is asked for. To read needs the image alone; a shadow's `inputs` are what

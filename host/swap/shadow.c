@@ -11,6 +11,7 @@
 #include "swap/carry.h"
 #include "swap/feed.h"
 #include "swap/group.h"
+#include "swap/migrating.h"
 
 enum { LOOK_MS = 2, TRIES = 3, BACKOFF_MS = 250, STATE_MOST_BYTES = 256 << 20 };
 
@@ -204,6 +205,7 @@ static int start_child(Shadow *shadow)
                             .live_first = shadow->live_first,
                             .live_last = shadow->live_last};
     Error err = {0};
+    migrating_ask(attempt, &request);
     if (trial_run(swapper->shadow, &request, ran, shadow, &err)) {
         refuse(shadow, err.code, err.text);
         return 0;
