@@ -1,4 +1,5 @@
-/* What does it cost to know an image: libraries and symbols, types, a fingerprint of each function?
+/* What does it cost to know an image: libraries and symbols, types, a fingerprint of each function;
+ * and what a swap reads of it beside the trial, with the schema for migration?
  * Real builds of about 1 and 10 MiB with debug information, compiled here for the purpose, beside
  * one pass of a hash over the file. Without the child's start, which bench_image and trials show.
  */
@@ -10,6 +11,7 @@
 #include "bench.h"
 #include "image/anatomy_read.h"
 #include "image/inspect.h"
+#include "image/reading.h"
 
 enum { ROOM = 256 << 20, ROUNDS = 30 };
 
@@ -78,7 +80,7 @@ static void measure(const char *path, const char *name)
     void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     Inspection *inspection = malloc(sizeof *inspection);
-    Samples all = {0}, cpu = {0}, floor = {0};
+    Samples all = {0}, cpu = {0}, floor = {0}, whole = {0}, checked = {0};
     Anatomy a = {0};
     Error err;
     if (data == MAP_FAILED || room == MAP_FAILED || !inspection)
@@ -92,18 +94,32 @@ static void measure(const char *path, const char *name)
             anatomy_read(data, bytes, room, ROOM, &out, &err) || anatomy_check(room, out, &a, &err))
             die(err.text);
         int64_t end = bench_now_ns();
+        double whole_ms = cpu_now_ms();
+        Reading reading;
+        if (reading_make(data, bytes, room, ROOM, &out, &err))
+            die(err.text);
+        double made_ms = cpu_now_ms();
+        if (reading_check(room, out, &reading, &err))
+            die(err.text);
+        double checked_ms = cpu_now_ms();
         if (i < 0)
             continue;
         samples_add(&floor, (double)(hashed - start) / 1e6 + (hash.low == 1 ? 1 : 0));
         samples_add(&cpu, cpu_now_ms() - cpu_ms);
         samples_add(&all, (double)(end - hashed) / 1e6);
+        samples_add(&whole, made_ms - whole_ms);
+        samples_add(&checked, checked_ms - made_ms);
     }
     bench_note("%s: %.2f MiB, %u functions, %u statics, %u types, answer of %zu KiB", name,
                (double)bytes / (1 << 20), a.function_count, a.object_count, a.type_count,
                out >> 10);
     bench_report(name, "inspection, types and fingerprints", "ms", &all, samples_median(&floor));
     bench_report(name, "the same, processor time", "ms", &cpu, 0);
+    bench_report(name, "all that a swap reads, with the schema, processor time", "ms", &whole, 0);
+    bench_report(name, "checking that in the host", "ms", &checked, 0);
     samples_done(&all);
+    samples_done(&whole);
+    samples_done(&checked);
     samples_done(&cpu);
     samples_done(&floor);
     free(inspection);
