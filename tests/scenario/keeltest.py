@@ -144,7 +144,8 @@ def build(source, *, compiler=None, linker=None, flags=(), link=(), use_shim=Tru
             f.write(source)
         try:
             basic = ["-shared", "-fPIC", "-I" + os.path.join(ROOT, "abi")]
-            command = [compiler] + (basic if plain else COMPILE + LINK)
+            kept = [o for o in LINK if "-s" not in flags or o != "-Wl,--emit-relocs"]  # ld takes not both
+            command = [compiler] + (basic if plain else COMPILE + kept)
             if undefined:
                 command = [word for word in command if word != "-Wl,-z,defs"]
             if cxx and not plain:
