@@ -81,6 +81,8 @@ static int take_slab(Walk *w, uint32_t page)
 
 uint32_t index_start(const Walk *w, uint64_t address, int *ret_moved)
 {
+    if (!w->pages) /* no index is made where all objects stay as they are */
+        return UINT32_MAX;
     uint64_t page = (address - (uintptr_t)page_address(w->state, 0)) / PAGE_BYTES;
     const PageObjects *here = &w->pages[page < w->top ? page : 0];
     if (!here->count || here->opaque)
