@@ -152,20 +152,28 @@ static BoundaryMail *take(Boundary *boundary, int64_t now_ns)
     return first;
 }
 
-void boundary_run(Boundary *boundary)
+static void run(Boundary *boundary, BoundaryMail *mail)
 {
-    if (!atomic_load_explicit(&boundary->waiting, memory_order_acquire))
-        return;
-    int64_t now = clock_now_ns();
-    if (atomic_load(&boundary->due_ns) > now)
-        return;
-    BoundaryMail *mail = take(boundary, now);
     while (mail) {
         BoundaryMail *next = mail->next;
         mail->function(mail->user);
         give_back(boundary, mail);
         mail = next;
     }
+}
+
+void boundary_run(Boundary *boundary)
+{
+    if (!atomic_load_explicit(&boundary->waiting, memory_order_acquire))
+        return;
+    int64_t now = clock_now_ns();
+    if (atomic_load(&boundary->due_ns) <= now)
+        run(boundary, take(boundary, now));
+}
+
+void boundary_run_all(Boundary *boundary)
+{
+    run(boundary, take(boundary, INT64_MAX));
 }
 
 static struct timespec span(int64_t ns)

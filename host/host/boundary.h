@@ -48,6 +48,8 @@ enum { BOUNDARY_CALM_NS = 200 * 1000 };
 /* Never fails while at most BOUNDARY_READY wait. */
 void boundary_post_calm(Boundary *boundary, LoopFunction *function, void *user);
 void boundary_run(Boundary *boundary);
+/* Also what isn't due yet: there are no more frames. [frame] */
+void boundary_run_all(Boundary *boundary);
 /* From now on boundary_wait also ends when `fd` is readable; -1: no more. Where that can't be had
  * it goes on as before. [frame] */
 void boundary_wait_also(Boundary *boundary, int fd);

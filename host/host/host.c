@@ -244,7 +244,7 @@ void keel_host_close(keel_host *host)
         trial_free(host->reader);
         trial_free(host->shadow);
         for (int i = 0; i < LAST_BOUNDARIES; i++) { /* the last pins are given back */
-            boundary_run(&host->boundary);
+            boundary_run_all(&host->boundary);
             loop_call(host->loop, swap_finish, &host->swapper);
         }
     }

@@ -151,7 +151,7 @@ void keeper_free(Keeper *keeper)
         boundary_run(&keeper->host->boundary); /* a snapshot may wait for its pin */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
-    boundary_run(&keeper->host->boundary);
+    boundary_run_all(&keeper->host->boundary);
     keep_for_good(keeper);
     if (keeper->journal) {
         recorder_end(&keeper->recorder, keeper->slot);

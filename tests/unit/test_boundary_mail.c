@@ -87,6 +87,19 @@ static void swaps_need_no_memory(void **unused)
     boundary_done(&boundary);
 }
 
+static void the_last_waits_for_nothing(void **unused)
+{
+    (void)unused;
+    Boundary boundary;
+    boundary_init(&boundary);
+    count = 0;
+    boundary_post_calm(&boundary, note, NULL);
+    boundary_post(&boundary, note, NULL);
+    boundary_run_all(&boundary);
+    assert_int_equal(count, 2);
+    boundary_done(&boundary);
+}
+
 static void closed_takes_nothing(void **unused)
 {
     (void)unused;
@@ -107,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_order),
         cmocka_unit_test(swaps_need_no_memory),
+        cmocka_unit_test(the_last_waits_for_nothing),
         cmocka_unit_test(closed_takes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
