@@ -92,10 +92,12 @@ static void a_changed_default_wins(void **user)
     ask(rig, 1, "g", 9.8);
     set(rig, 1, "g", 3);
     frame(rig);
+    commit(rig);
     assert_true(ask(rig, 2, "g", 9.9) == 9.9);
     assert_true(ask(rig, 2, "g", 9.9) == 9.9);
     set(rig, 2, "g", 5);
     frame(rig);
+    commit(rig);
     assert_true(ask(rig, 2, "g", 9.9) == 5);
     assert_true(ask(rig, 3, "g", 9.8) == 9.8); /* taken back out, or edited back */
 }
