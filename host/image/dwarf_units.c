@@ -197,6 +197,7 @@ static void take_function(Reader *r, Die *d, const Scope *scope, Scope *inner)
     const char *around = prefix ? r->maker->strings.data + prefix : scope->prefix;
     char whole[PREFIX_MOST + 300];
     snprintf(whole, sizeof whole, "%.500s%.290s", around, name);
+    int says_more = linkage || *around; /* `around` moves when text is added */
     const char *key = linkage ? linkage : whole;
     inner->function = hash_bytes(key, strlen(key)).low | 1;
     inner->function_name = text(r, whole);
@@ -204,7 +205,7 @@ static void take_function(Reader *r, Die *d, const Scope *scope, Scope *inner)
     inner->prefix_text = text(r, inner->prefix);
     if (first_address(d, &low) || !low)
         return;
-    Line at = {low, linkage || *around ? inner->function_name : 0, file, line};
+    Line at = {low, says_more ? inner->function_name : 0, file, line};
     if (buf_add(&r->lines, &at, sizeof at))
         fail(r, KEEL_ENOMEM);
 }
