@@ -173,7 +173,7 @@ class Replay(keeltest.KeelTest):
         self.assertEqual((told["verdict"], told["unmatched"], told["unrecorded"]), ("same", 0, 0))
 
     def test_from_a_snapshot_in_the_middle(self):
-        self.place(world(pointers=False), "world.so")
+        self.place(world(), "world.so")
         host = self.host("world.so", "--journal", "j", "--fps", "300")
         host.wait("generation 1")
         host.frames_pass(40)
@@ -187,10 +187,9 @@ class Replay(keeltest.KeelTest):
         self.assertEqual((rest["verdict"], rest["unmatched"], rest["unrecorded"]), ("same", 0, 0))
         self.assertEqual(rest["frame"], whole["frame"])
         self.assertLess(rest["frames"], whole["frames"] - 30)
-        self.place(world(frame="if (f->index == %d) w->told++;" % (whole["frame"] - 5),
-                         pointers=False), "new.so")
-        text = self.replay("j", "new.so", "--from", "middle", expect=1)
-        self.assertIn("differs after frame %d " % (whole["frame"] - 5), text.replace(",", ""))
+        # another build takes the state over as in a swap; from there memory may lie elsewhere
+        self.place(world(frame="if (w->frames != f->index + 1) " + CRASH), "new.so")
+        self.assertIn("it ran: ", self.replay("j", "new.so", "--from", "middle", "--no-compare"))
 
     def test_a_session_that_went_on_from_a_state(self):
         self.place(world(), "world.so")
