@@ -183,6 +183,7 @@ static void replay(const TrialChild *child, const Generation *g, State *state,
                              .saved_bytes = r->saved_bytes,
                              .saved_version = r->saved_version,
                              .frames = r->frames,
+                             .screen = {r->screen[0], r->screen[1], r->screen[2]},
                              .user = (void *)(uintptr_t)r->user};
     shared->replaying = 1;
     if (feed) {

@@ -85,6 +85,7 @@ FaultKind replay_run(const ReplayRequest *request, ReplayResult *result)
     replay.slot.running = &replay.generation;
     replay.slot.deadline_option_ns = request->deadline_ns ? request->deadline_ns : -1;
     replay.slot.context.user = request->user;
+    draw_resize(&replay.slot.draw, request->screen);
     replay.last_ns = 1;
     replay.slot.effects.now_ns = 1;
 

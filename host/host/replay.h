@@ -27,6 +27,7 @@ typedef struct ReplayRequest {
     uint32_t saved_version;
     uint32_t frames;
     int64_t deadline_ns; /* a call's, 0: none */
+    float screen[3];     /* width, height and scale of what is drawn on, 0: as without a screen */
     void *user;          /* what keel_user answers */
 } ReplayRequest;
 

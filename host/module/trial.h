@@ -62,6 +62,7 @@ typedef struct TrialRequest {
     int from_static_count;
     int from_saves;        /* it has a save hook: a candidate with restore goes by hooks instead */
     uint32_t frames;       /* how many to run */
+    float screen[3];       /* what it draws on: width, height, scale; 0: as without a screen */
     const void *user;      /* keel_user: only an address there, that of the host's own memory */
     int64_t time_limit_ns; /* 0: 250 ms */
     uint64_t memory_limit_bytes; /* 0: 512 MiB */

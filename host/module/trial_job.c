@@ -116,6 +116,7 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
     wire->how = (uint32_t)request->how;
     wire->frames = request->frames;
     wire->user = (uintptr_t)request->user;
+    memcpy(wire->screen, request->screen, sizeof request->screen);
     wire->saved_version = request->saved_version;
     wire->time_limit_ns = request->time_limit_ns > 0 ? request->time_limit_ns : TIME_LIMIT_NS;
     if (wire->time_limit_ns > TIME_LIMIT_MOST_NS)

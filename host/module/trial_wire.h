@@ -38,6 +38,7 @@ typedef struct TrialWireRequest {
     int64_t time_limit_ns;
     uint64_t memory_limit_bytes, view_bytes;
     uint64_t user;
+    float screen[4]; /* the last is padding */
     TrialRange live; /* the image that runs in the host */
     /* To migrate: both schemas are parts of the payload, behind `saved`. */
     uint64_t from_schema_bytes, to_schema_bytes, from_bytes;

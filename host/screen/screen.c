@@ -105,6 +105,15 @@ int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, E
     screen->batch.split = screen->player.on_processor;
     trace_mark("the screen is ready");
     tell_slots(screen);
+    /* Those that are there were made for another size: what is written down of their inputs has to
+     * tell of it. */
+    struct keel_input size = {.size = sizeof size,
+                              .what = KEEL_INPUT_RESIZE,
+                              .x = host->screen.width,
+                              .y = host->screen.height,
+                              .dx = host->screen.scale};
+    if (atomic_load(&host->slot_count) > 0)
+        keel_host_input(host, &size, NULL, 0);
     host->shoot = shoot;
     host->font = take_font;
     host->font_user = screen;

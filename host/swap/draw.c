@@ -24,6 +24,17 @@ void draw_init(Draw *draw)
     draw->screen = draw_no_screen;
 }
 
+void draw_resize(Draw *draw, const float size[3])
+{
+    enum { SIDE_MOST = 1000000, SCALE_MOST = 64 };
+    if (!(size[0] > 0 && size[0] <= SIDE_MOST && size[1] > 0 && size[1] <= SIDE_MOST &&
+          size[2] > 0 && size[2] <= SCALE_MOST))
+        return;
+    draw->screen.width = size[0];
+    draw->screen.height = size[1];
+    draw->screen.scale = size[2];
+}
+
 void draw_done(Draw *draw)
 {
     draw_list_done(&draw->lists[0]);

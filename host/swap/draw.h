@@ -125,6 +125,9 @@ typedef struct Draw {
     DrawScreen screen;
 } Draw;
 
+/* Width, height and scale of what there is to draw on; nothing when a number makes no sense. */
+void draw_resize(Draw *draw, const float size[3]);
+
 void draw_init(Draw *draw);
 void draw_done(Draw *draw);
 /* A frame begins: nothing is drawn yet. */

@@ -270,6 +270,9 @@ static void pin_on_frame(void *user)
         attempt->from = image_ref(slot->running->image);
         migrating_look(attempt);
         pin_state(attempt);
+        attempt->screen[0] = slot->draw.screen.width;
+        attempt->screen[1] = slot->draw.screen.height;
+        attempt->screen[2] = slot->draw.screen.scale;
         attempt->inputs.bytes = 0;
         inputs_encode(&slot->inputs, &attempt->inputs);
     }
@@ -449,6 +452,7 @@ static void begin_trial(Attempt *attempt)
                             .saved_bytes = attempt->saved.bytes,
                             .saved_version = attempt->saved_version,
                             .frames = TRIAL_FRAMES,
+                            .screen = {attempt->screen[0], attempt->screen[1], attempt->screen[2]},
                             .user = attempt->slot->context.user};
     migrating_ask(attempt, &request);
     if (trial_run(swapper->trial, &request, tried, attempt, &group->err)) {

@@ -265,6 +265,16 @@ FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, si
 
 /* ---- frames ---- */
 
+/* The window's size is an input like others, so that a frame that is played again has it. */
+static void follow_size(Slot *slot)
+{
+    for (const Input *input = slot->inputs.taken; input; input = input->next) {
+        const struct keel_input *in = keel_event_input(&input->event);
+        if (in && in->what == KEEL_INPUT_RESIZE)
+            draw_resize(&slot->draw, (const float[3]){in->x, in->y, in->dx > 0 ? in->dx : 1});
+    }
+}
+
 void slot_frame_open(Slot *slot, int64_t time_ns)
 {
     feed_opened(slot->feed);
@@ -277,6 +287,7 @@ void slot_frame_open(Slot *slot, int64_t time_ns)
     slot->effects.now_ns = time_ns;
     draw_begin(&slot->draw);
     inputs_take(&slot->inputs);
+    follow_size(slot);
     memcpy(slot->random_before, slot->random, sizeof slot->random);
 }
 

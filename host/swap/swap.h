@@ -153,6 +153,7 @@ struct Attempt {
     Pin *pin;
     StateView view;
     Buf inputs, saved;
+    float screen[3]; /* what the slot drew on when the state was pinned */
     uint32_t saved_version;
     TrialState how;
     int proven;        /* these bytes ran on this state in the process before: no trial */

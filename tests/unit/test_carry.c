@@ -88,9 +88,12 @@ static void test_there_and_back(void **state)
     slot_init(&a, of_a, NULL, 0, 1);
     slot_init(&b, of_b, NULL, 0, 2);
     live(&a);
+    draw_resize(&a.draw, (const float[3]){321, 123, 2});
     b.effects.held = 1;
     assert_int_equal(carry_save(&a, &bytes), KEEL_OK);
     assert_int_equal(carry_load(&b, bytes.data, bytes.bytes), KEEL_OK);
+    assert_true(b.draw.screen.width == 321 && b.draw.screen.height == 123 &&
+                b.draw.screen.scale == 2);
     same_from_here(&a, &b);
     a.effects.held = b.effects.held = 0;
     slot_done(&a);

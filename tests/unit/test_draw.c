@@ -1,6 +1,7 @@
 /* Draw lists and images: what is recorded, what is refused, and that they go with the frame. */
 #include "host_rig.h"
 
+#include <keel/input.h>
 #include <math.h>
 
 #include "../fixtures/draw_part.h"
@@ -355,6 +356,17 @@ static void test_the_view(void **state)
     easel.draw->screen.width = 99;
     rig_frame(&easel.rig);
     assert_true(easel.part.width == 99);
+    struct keel_input size = {
+        .size = sizeof size, .what = KEEL_INPUT_RESIZE, .x = 640, .y = 400, .dx = 2};
+    assert_int_equal(keel_slot_input(easel.rig.slots[0], &size, NULL, 0), KEEL_OK);
+    easel.part.crash = 1;
+    rig_frame(&easel.rig); /* undone: it is told again */
+    easel.part.crash = 0;
+    rig_frame(&easel.rig);
+    assert_true(easel.part.width == 640 && easel.draw->screen.scale == 2);
+    draw_resize(easel.draw, (const float[3]){NAN, 400, 1});
+    draw_resize(easel.draw, (const float[3]){640, -1, 1});
+    assert_true(easel.draw->screen.width == 640 && easel.draw->screen.height == 400);
     rig_close(&easel.rig);
 }
 
