@@ -4,6 +4,7 @@
 #define IMAGE_DWARF_SCHEMA_H
 
 #include <elfutils/libdw.h>
+#include <gelf.h>
 
 #include "image/dwarf_read.h"
 #include "image/schema.h"
@@ -54,6 +55,25 @@ void schema_units(SchemaReader *r);
 
 /* dwarf_schema_elf.c: places, initialisers, symbols, renames; `elf` of the running image. */
 void schema_elf(SchemaReader *r, Elf *elf);
+
+/* Of the running image. */
+typedef struct SchemaSection {
+    GElf_Shdr head;
+    const uint8_t *data; /* NULL: nothing in the file */
+    uint32_t place;
+} SchemaSection;
+
+typedef struct SchemaSections {
+    SchemaSection *list;
+    size_t count;
+} SchemaSections;
+
+/* Lists whose entries begin with an address. */
+void schema_sort(Buf *list, size_t size);
+
+/* dwarf_schema_links.c */
+void schema_links(SchemaReader *r, Elf *elf, const SchemaSections *sections);
+void schema_place_statics(SchemaReader *r, const SchemaSections *sections);
 
 /* The function around a static where the compiler left only a shell of it, as clang does of what it
  * inlined everywhere; symbols may tell. */

@@ -125,6 +125,14 @@ static inline const Schema *pair_schema(const Migration *m, const Pair *p)
     return p->kept ? m->from : m->to;
 }
 
+static inline int plan_is_record(const SchemaType *t)
+{
+    return t->kind == SCHEMA_RECORD && !(t->flags & SCHEMA_INCOMPLETE);
+}
+
+/* migrate_match.c: fills a pair of records' matches, dropped and added fields */
+void plan_match(Migration *m, uint32_t pair);
+
 /* migrate_plan.c */
 uint32_t plan_add_text(Migration *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The pair of these types, made when there is none; 0: no memory. */
@@ -135,10 +143,12 @@ uint32_t plan_counterpart(Migration *m, uint32_t from, int *ret_none);
 uint32_t plan_pair_of(Migration *m, uint32_t from);
 /* Plans all pairs and what their pointers lead to; sets `walks`. */
 void plan_close(Migration *m);
+uint32_t plan_learn(Migration *m, const char *spelled, const char *file);
+
+/* migrate_place.c */
 /* Where the part of an object at `offset`, which pointers call `want`, lies in the new one. Both
  * within one element. 0 or -1. */
 int plan_place(const Migration *m, const Pair *pair, uint64_t offset, uint32_t want, uint64_t *ret);
-uint32_t plan_learn(Migration *m, const char *spelled, const char *file);
 
 /* migrate_ops.c */
 void plan_ops(Migration *m, uint32_t pair);
@@ -146,12 +156,15 @@ void plan_ops(Migration *m, uint32_t pair);
 /* migrate_names.c: entities of the old image in the new one */
 int names_init(Migration *m);
 void names_done(Migration *m);
-void plan_statics(Migration *m);
+int names_units_agree(const Migration *m, uint32_t unit, uint32_t other);
 /* Addresses are the files' own. KEEL_ENOTFOUND, KEEL_ECHANGED: unclear. */
 int names_function(const Migration *m, uint64_t address, uint64_t *ret, const char **ret_name);
 int names_symbol(const Migration *m, const SchemaSymbol *symbol, uint64_t offset, uint64_t *ret);
 /* What stands at an old address, for sentences. */
 void names_describe(const Schema *schema, uint64_t address, char *ret, size_t room);
+
+/* migrate_statics.c: what becomes of each static */
+void plan_statics(Migration *m);
 
 /* migrate_value.c */
 /* A number from one place to another; KEEL_ETYPE and a reason when it doesn't fit. */

@@ -342,6 +342,81 @@ class Migrate(keeltest.KeelTest):
         self.assertEqual(keeltest.json.loads(self.keel("diff", old, old, "--json").stdout)["state"],
                          [])
 
+    def test_rollback_to_the_state_at_the_swap(self):
+        types = "struct st { int n; %s };"
+        first = module(1, types % "char note[16];",
+                       statics="static int calls = 1;",
+                       start="struct st *s = keel_state(k, struct st); strcpy(s->note, \"kept\");",
+                       frame="struct st *s = keel_state(k, struct st); calls++;"
+                             "if (s->n == 0 && calls > 5) s->n = 5;"
+                             "if (s->n == 6) { keel_info(k, \"at the swap: %s %d\", s->note, calls);"
+                             " s->n = 7; }")
+        second = module(2, types % "long more;", statics="static int calls = 1;",
+                        frame="struct st *s = keel_state(k, struct st); s->n = 900; s->more = 3;"
+                              "calls += 100000;")
+        host = self.running(first, "--probation", "1000000")
+        host.until(lambda: host.slot()["frames"] > 20, "some frames")
+        self.place(second)
+        host.wait("build 2 runs")
+        host.frames_pass(3)
+        host.call("rollback", slot=0, state="before")
+        host.frames_pass(3)
+        self.assertEqual(host.slot()["generation"], 1)
+        self.assertEqual(host.slot()["faults"], 0)
+        host.wait("rolled back to 1: .*with the state at the swap")
+        host.end()
+
+    def test_a_field_of_a_reached_object_that_is_gone(self):
+        types = "struct item { int a; %s int b; }; struct st { struct item *all; int *into; };"
+        use = "struct st *s = keel_state(k, struct st); s->all[0].b += s->into != 0;"
+        start = "struct st *s = keel_state(k, struct st); s->all = keel_new_array(k, struct item, 3);"
+        host = self.running(module(1, types % "int gone;", start=start +
+                                   "s->into = &s->all[1].gone;", frame=use))
+        self.place(module(2, types % "", frame=use))
+        said = host.wait(r"refused: .*struct st\.into: it points into a struct item, at what is no "
+                         r"longer there").string
+        self.sentence(said)
+        self.assertEqual(host.slot()["generation"], 1)
+        host.end()
+
+    def test_open_arrays_and_blocks_in_blocks(self):
+        types = "struct row { int n; %s struct cell { int v; struct row *home; } cells[]; };" \
+                "struct st { struct row **rows; float *values; int count; };"
+        start = "struct st *s = keel_state(k, struct st); s->count = 4;" \
+                "s->rows = calloc(4, sizeof *s->rows); s->values = malloc(4 * sizeof *s->values);" \
+                "for (int i = 0; i < 4; i++) { struct row *r = malloc(sizeof *r + 5 * sizeof" \
+                " *r->cells); s->rows[i] = r; r->n = 5; s->values[i] = i * 0.5f;" \
+                " for (int c = 0; c < 5; c++) r->cells[c] = (struct cell){i * 10 + c, r}; }"
+        look = "struct st *s = keel_state(k, struct st); int bad = 0; for (int i = 0; i < 4; i++)" \
+               " { struct row *r = s->rows[i]; bad += r->n != 5 || s->values[i] != i * 0.5;" \
+               " for (int c = 0; c < 5; c++) bad += r->cells[c].v != i * 10 + c ||" \
+               " r->cells[c].home != r; } keel_info(k, \"bad %d\", bad);"
+        second = (types % "double wide[40];").replace("int v;", "long pad; short v;") \
+            .replace("float *", "double *")
+        host = self.swapped(module(1, types % "", start=start, look=look),
+                            module(2, second, start=start, look=look))
+        host.wait("build 2 runs")
+        self.assertEqual(host.texts("^m: bad"), ["m: bad 0"] * 2)
+        host.end()
+
+    def test_what_a_pointer_meant_and_is_gone_is_named(self):
+        types = "struct st { int (*act)(int); int *lives; };"
+        code = "__attribute__((noinline)) static int jump(int x) { return x + 1; }"
+        lives = "static int lives = 3;"
+        both = "struct st *s = keel_state(k, struct st); s->act = jump; s->lives = &lives;"
+        one = "struct st *s = keel_state(k, struct st); if (s->lives) *s->lives = 1;"
+        host = self.running(module(1, types, statics=code + lives, start=both, frame=one))
+        for statics, use, reason in (
+                (lives, "static int n; n += lives++;",
+                 r"struct st\.act: it points to the function jump, which the new code hasn't"),
+                (code, "if (f->index == 1u << 30) s->act = jump;",
+                 r"struct st\.lives: it points to the static lives, which the new code hasn't")):
+            mark = host.mark()
+            self.place(module(2, types, statics=statics, frame=one + use))
+            self.sentence(host.wait("refused: .*" + reason, after=mark).string)
+        self.assertEqual(host.slot()["generation"], 1)
+        host.end()
+
 
 if __name__ == "__main__":
     keeltest.main()
