@@ -403,6 +403,31 @@ static void replay_done(Replay *replay)
     replay_session_close(&replay->session);
 }
 
+int replay_verdict(const char *journal, const char *from, const char *old_path,
+                   const char *new_path, char *ret_text, size_t room)
+{
+    Replay replay = {.path = journal,
+                     .from = from,
+                     .against_path = old_path,
+                     .new_path = new_path,
+                     .compare = 1,
+                     .sandbox = 1};
+    Error err = {0};
+    int verdict = 2;
+    if (run(&replay, &err)) {
+        snprintf(ret_text, room, "%s", err.text);
+    } else {
+        sentence(&replay, ret_text, room);
+        size_t used = strlen(ret_text);
+        if (replay.differences.count)
+            snprintf(ret_text + used, room - used, ": %s", replay.differences.text[0]);
+        const ReplayEnd end = replay.outcome->end;
+        verdict = end == REPLAY_DONE ? 0 : end == REPLAY_DIFFERS || end == REPLAY_FAULTED ? 1 : 2;
+    }
+    replay_done(&replay);
+    return verdict;
+}
+
 int app_replay(int argc, char **argv)
 {
     Replay replay = {.compare = 1, .sandbox = 1};

@@ -72,4 +72,10 @@ typedef struct ReplayOutcome {
 /* Forks, runs, waits. The outcome is the caller's to munmap (sizeof ReplayOutcome). */
 int replay_run_apart(const ReplayPlan *plan, ReplayOutcome **ret, Error *err);
 
+/* replay.c: does NEW leave the same state after every frame of a session as OLD does? 0, 1: it
+ * doesn't, 2: it can't be told; `ret_text` has a sentence. `from` may be NULL. Before this process has
+ * threads. */
+int replay_verdict(const char *journal, const char *from, const char *old_path,
+                   const char *new_path, char *ret_text, size_t room);
+
 #endif

@@ -13,6 +13,7 @@
 
 #include "app/checks.h"
 #include "app/commands.h"
+#include "app/replay_run.h"
 #include "app/trust_options.h"
 #include "base/clock.h"
 #include "host/host.h"
@@ -29,6 +30,9 @@ static const char help[] =
     "  --trial MODE     on, off or strict (on)\n"
     "  --trust PUB      both must be signed by this key (keel manifest), NEW with no lower\n"
     "                   counter than OLD; several keys: give it several times\n"
+    "  --replay FILE    also give both a recorded session (keel record) and compare their\n"
+    "                   states after every frame\n"
+    "  --state SNAPSHOT the session begins with this state (keel ctl snapshot)\n"
     "  --tap            Test Anything Protocol\n"
     "  --junit FILE     also write a JUnit report to FILE\n"
     "  --json           one JSON object\n"
@@ -47,6 +51,7 @@ typedef struct Smoke {
     int tap, json;
     const char *junit;
     TrustOptions trust;
+    const char *journal, *snapshot;
     Checks checks;
     keel_host *host;
     keel_slot *slot;
@@ -304,6 +309,8 @@ static int parse(int argc, char **argv, Smoke *smoke)
                                             {"swaps", required_argument, NULL, 's'},
                                             {"max-pause", required_argument, NULL, 'p'},
                                             {"trial", required_argument, NULL, 't'},
+                                            {"replay", required_argument, NULL, 'R'},
+                                            {"state", required_argument, NULL, 'S'},
                                             {"tap", no_argument, NULL, 'a'},
                                             {"junit", required_argument, NULL, 'J'},
                                             {"json", no_argument, NULL, 'j'},
@@ -337,6 +344,12 @@ static int parse(int argc, char **argv, Smoke *smoke)
             break;
         case 'T':
             trust_option(&smoke->trust, option, optarg);
+            break;
+        case 'R':
+            smoke->journal = optarg;
+            break;
+        case 'S':
+            smoke->snapshot = optarg;
             break;
         case 'h':
             fputs(help, stdout);
@@ -389,6 +402,17 @@ int app_smoke(int argc, char **argv)
     smoke.trust.state = smoke.trust.count ? "-" : NULL; /* to and fro: each is older once */
     if (!trust_apply(&smoke.trust, "smoke", &options))
         return 2;
+    if (smoke.journal) {
+        char text[1900];
+        int verdict = replay_verdict(smoke.journal, smoke.snapshot, smoke.old_path, smoke.new_path,
+                                     text, sizeof text);
+        if (verdict == 2) {
+            fprintf(stderr, "keel smoke: --replay: %s\n", text);
+            checks_done(&smoke.checks);
+            return 2;
+        }
+        checks_add(&smoke.checks, verdict == 0, "NEW on %s: %s", smoke.journal, text);
+    }
     smoke.time_ns = clock_now_ns();
     if (keel_host_open(&options, &smoke.host)) {
         fprintf(stderr, "keel smoke: %s\n", keel_host_error());

@@ -251,6 +251,20 @@ class Replay(keeltest.KeelTest):
         self.assertLess(told["frames"], 200)
         self.assertGreater(told["frames"], 20)
 
+    def test_smoke_on_a_recorded_session(self):
+        self.record(world(), 60)
+        self.place(world(step="1.0", frame="if (0) w->told++;"), "new.so")
+        common = ("--swaps", "2", "--frames", "5", "--replay")
+        done = self.keel("smoke", "world.so", "new.so", *common, "j")
+        self.assertIn("NEW on j: the same", done.stdout)
+        self.place(world(frame="if (f->index == 31) w->told++;"), "new.so")
+        done = self.keel("smoke", "world.so", "new.so", *common, "j")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"NEW on j: differs after frame 31 .*told: \d+ → \d+")
+        done = self.keel("smoke", "world.so", "new.so", *common, "nothing")
+        self.assertEqual(done.returncode, 2)
+        self.sentence(done.stderr)
+
     def test_wrong_use(self):
         self.record(world(), 5)
         with open(self.path("text"), "w") as f:
