@@ -14,6 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef KEEL_HAVE_SCREEN
+#define KEEL_HAVE_SCREEN 0
+#endif
 #if KEEL_HAVE_SCREEN
 #include <epoxy/gl.h>
 

@@ -9,6 +9,9 @@
 
 #include "base/trace.h"
 
+#ifndef KEEL_HAVE_SCREEN
+#define KEEL_HAVE_SCREEN 0
+#endif
 #if KEEL_HAVE_SCREEN
 #include "app/dev_errors.h"
 #include "base/clock.h"
@@ -252,8 +255,9 @@ void view_open(View *view, keel_host *host, const char *title, const Say *say)
 {
     (void)host, (void)title;
     if (!view->headless)
-        say_line(say, KEEL_LOG_INFO, "screen",
-                 "no window: this keel was built without one (KEEL_SCREEN=OFF)");
+        say_line(
+            say, KEEL_LOG_INFO, "screen",
+            "no window: this keel was built without one (KEEL_SCREEN=OFF, or no libraries for it)");
 }
 
 void view_close(View *view)
