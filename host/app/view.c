@@ -103,7 +103,7 @@ static void view_traced(View *view)
     trace_print(stderr);
 }
 
-#ifdef KEEL_HAVE_SCREEN
+#if KEEL_HAVE_SCREEN
 
 void view_open(View *view, keel_host *host, const char *title, const Say *say)
 {
