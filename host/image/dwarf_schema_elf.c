@@ -124,15 +124,26 @@ static void take_owner(SchemaReader *r, uint64_t address, const char *symbol)
     }
 }
 
+static const SchemaRange *range_of(const SchemaReader *r, uint64_t address)
+{
+    const Schema look = {.ranges = SCHEMA_LIST(r->out.ranges, SchemaRange),
+                         .range_count = (uint32_t)SCHEMA_COUNT(r->out.ranges, SchemaRange)};
+    return schema_range_at(&look, address);
+}
+
 static void take_symbol(SchemaReader *r, const GElf_Sym *sym, const char *name, Buf *functions)
 {
     int type = GELF_ST_TYPE(sym->st_info);
-    if (!name || sym->st_shndx == SHN_UNDEF || sym->st_shndx >= SHN_LORESERVE || !sym->st_size)
+    if (!name || !*name || sym->st_shndx == SHN_UNDEF || sym->st_shndx >= SHN_LORESERVE)
         return;
-    if (type == STT_FUNC) {
+    const SchemaRange *in = range_of(r, sym->st_value);
+    int is_code = in && in->kind == SCHEMA_CODE;
+    if (is_code && (type == STT_FUNC || type == STT_NOTYPE)) {
         Sym f = {sym->st_value, name, strchr(name, '.') != NULL};
         if (buf_add(functions, &f, sizeof f))
             schema_fail(r, KEEL_ENOMEM);
+    } else if (!sym->st_size) {
+        return;
     } else if (type == STT_OBJECT && !is_compilers(name)) {
         take_owner(r, sym->st_value, name);
     } else if (type == STT_OBJECT) {
@@ -154,6 +165,25 @@ static int is_told(const SchemaReader *r, size_t at, const char *name)
         if (!strcmp(r->out.strings.data + list[i].name, name))
             return 1;
     return 0;
+}
+
+/* Functions without debug information: of assembly, of libraries. */
+static void add_untold(SchemaReader *r, const Sym *known, size_t count, Buf *ret)
+{
+    const Schema look = {.functions = SCHEMA_LIST(r->out.functions, SchemaFunction),
+                         .function_count =
+                             (uint32_t)SCHEMA_COUNT(r->out.functions, SchemaFunction)};
+    for (size_t i = 0; i < count && r->out.units.bytes; i++) {
+        int64_t at = schema_function_at(&look, known[i].address);
+        if (known[i].is_clone || (at >= 0 && look.functions[at].address == known[i].address))
+            continue;
+        SchemaFunction f = {.address = known[i].address,
+                            .bytes = 1,
+                            .name = schema_intern(r, known[i].name),
+                            .flags = SCHEMA_FOLDED};
+        if (buf_add(ret, &f, sizeof f))
+            schema_fail(r, KEEL_ENOMEM);
+    }
 }
 
 static void read_symbols(SchemaReader *r, Elf *elf)
@@ -199,6 +229,7 @@ static void read_symbols(SchemaReader *r, Elf *elf)
                     schema_fail(r, KEEL_ENOMEM);
             }
     }
+    add_untold(r, known, n, &folded);
     if (folded.bytes && buf_add(&r->out.functions, folded.data, folded.bytes))
         schema_fail(r, KEEL_ENOMEM);
     schema_sort(&r->out.functions, sizeof(SchemaFunction));

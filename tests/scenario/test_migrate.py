@@ -417,6 +417,22 @@ class Migrate(keeltest.KeelTest):
         self.assertEqual(host.slot()["generation"], 1)
         host.end()
 
+    def test_a_function_of_assembly_is_known_by_its_symbol(self):
+        types = "struct st { int (*act)(int); };"
+        code = "__asm__(\".pushsection .text\\nbare: lea 7(%%rdi), %%eax\\nret\\n.popsection\");" \
+               "extern int bare(int) __attribute__((visibility(\"hidden\")));".replace("%%", "%")
+        if keeltest.os.uname().machine != "x86_64":
+            self.skipTest("assembly of x86-64")
+        start = "struct st *s = keel_state(k, struct st); s->act = bare;"
+        look = "struct st *s = keel_state(k, struct st); keel_info(k, \"answer %d %d\", s->act(5)," \
+               " s->act == bare);"
+        host = self.swapped(module(1, types, statics=code, start=start, look=look),
+                            module(2, types, statics="int pad(int x) { return x * 3; }" + code,
+                                   start=start, look=look))
+        host.wait("build 2 runs")
+        self.assertEqual(host.texts("^m: answer"), ["m: answer 12 1"] * 2)
+        host.end()
+
 
 if __name__ == "__main__":
     keeltest.main()
