@@ -167,8 +167,11 @@ void plan_close(Migration *m)
         for (uint32_t k = 0; k < ops && !m->failed; k++) {
             const Op op = *op_at(m, first + k);
             if (op.kind == OP_POINTER && op.from_type &&
-                m->from->types[op.from_type].kind != SCHEMA_FUNCTION)
-                plan_pair_of(m, op.from_type);
+                m->from->types[op.from_type].kind != SCHEMA_FUNCTION) {
+                uint32_t to = plan_pair_of(m, op.from_type);
+                if (to)
+                    pair_at(m, to)->reached = 1;
+            }
         }
     }
     int changed = 1;
@@ -203,6 +206,8 @@ uint32_t plan_learn(Migration *m, const char *spelled, const char *file)
         int rc = schema_find(m->to, spelled, file, &to);
         learnt.pair = rc == KEEL_OK ? plan_pair(m, from, to, 0) : plan_pair(m, from, from, 1);
     }
+    if (learnt.pair)
+        pair_at(m, learnt.pair)->reached = 1;
     if (buf_add(&m->learnt, &learnt, sizeof learnt))
         fail(m);
     return learnt.pair;

@@ -51,6 +51,7 @@ typedef struct Pair {
     uint8_t pointers; /* has some, or words that may be */
     uint8_t walks;    /* must be looked at: it changes, or its pointers may lead to what does */
     uint8_t planned;  /* operations and what its pointers point to */
+    uint8_t reached;  /* objects of the state may be of it: by their record, or a pointer to them */
     uint64_t from_bytes, to_bytes;
     uint32_t from_align, to_align;
     uint32_t first_match, matches, first_dropped, dropped, first_added, added;

@@ -70,7 +70,7 @@ static int touches_objects(const Migration *m)
 {
     uint32_t count = (uint32_t)(m->pairs.bytes / sizeof(Pair));
     for (uint32_t i = 1; i < count; i++)
-        if (pair_at(m, i)->walks)
+        if (pair_at(m, i)->walks && pair_at(m, i)->reached)
             return 1;
     return 0;
 }
