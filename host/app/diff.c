@@ -201,6 +201,7 @@ int app_diff(int argc, char **argv)
     difference_done(&d->difference);
     side_done(&d->before);
     side_done(&d->after);
+    buf_done(&d->state);
     free(d);
     return status;
 }

@@ -540,8 +540,8 @@ def check(job):
     new = build(suite, folder, compiler, level, sources, case.flags, linker, case.strip)
     done = run([KEEL, "diff", "--json", before, new])
     label = f"{compiler} {level} {' '.join(linker)}: {case.name}"
-    if done.returncode == 2:
-        return f"{label}: {done.stderr.strip()}"
+    if done.returncode not in (0, 1) or not done.stdout:
+        return f"{label}: {done.stderr.strip()} ({done.returncode})"
     answer = json.loads(done.stdout)
     wrong = judge(case, answer)
     if done.returncode != (0 if answer["verdict"] == "same" else 1):

@@ -174,7 +174,7 @@ static int spin(const void *data, size_t bytes, void *ret, size_t room, size_t *
                 Error *err)
 {
     (void)data, (void)bytes, (void)ret, (void)room, (void)ret_bytes, (void)err;
-    for (volatile int i = 0;; i++)
+    for (volatile unsigned i = 0;; i++)
         ;
     return 0;
 }
@@ -215,7 +215,8 @@ static void the_child_has_limits(void **unused)
     const ApartLimits limits = {.cpu_seconds = 1, .memory_bytes = 64 << 20};
     Apart found;
     Error err = {0};
-    assert_int_equal(apart_run(spin, "", 0, 4096, &limits, &found, &err), KEEL_ETIMEOUT);
+    if (apart_run(spin, "", 0, 4096, &limits, &found, &err) != KEEL_ETIMEOUT)
+        fail_msg("%s", err.text);
     assert_int_equal(apart_run(sleep_for_ever, "", 0, 4096, &limits, &found, &err), KEEL_ETIMEOUT);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     assert_int_equal(apart_run(hoard, "", 0, 4096, &limits, &found, &err), KEEL_ENOMEM);
