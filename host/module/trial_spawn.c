@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -59,6 +60,21 @@ int trial_find(const char *program, char **ret, Error *err)
     return *ret ? KEEL_OK : err_set(err, KEEL_ENOMEM, "no memory for a path");
 }
 
+/* What this thread starts gets random addresses, also where the host has none, as in a debugger:
+ * else the helper's libraries would lie where the host has the image that the state comes from.
+ * Returns what to go back to, or -1. */
+static int random_again(void)
+{
+    int was = personality(0xffffffff);
+#if defined(__SANITIZE_THREAD__) /* it wants them not random */
+    return -1;
+#endif
+    if (was < 0 || !(was & ADDR_NO_RANDOMIZE))
+        return -1;
+    personality((unsigned long)was & ~(unsigned long)ADDR_NO_RANDOMIZE);
+    return was;
+}
+
 static int spawn(const char *program, int theirs, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
@@ -84,8 +100,11 @@ static int spawn(const char *program, int theirs, pid_t *ret_pid)
         number = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     if (!number)
         number = posix_spawn_file_actions_addclosefrom_np(&actions, TRIAL_WIRE_FD + 1);
+    int was = random_again();
     if (!number)
         number = posix_spawn(ret_pid, program, &actions, &attr, args, environ);
+    if (was >= 0)
+        personality((unsigned long)was);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
     return number;

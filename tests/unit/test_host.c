@@ -79,7 +79,10 @@ static void with(uint32_t trial)
     assert_int_equal(rig.parts[0].version, 3);
     assert_int_equal(rig.parts[0].count, 100 + status.frames);
     assert_int_equal(rig.parts[0].restores, 1);
+#if !defined(__SANITIZE_THREAD__) /* without random addresses the helper may not have the image's \
+                                   */
     assert_null(strstr(status.last, "not proven"));
+#endif
     assert_int_equal(rig_rollback(&rig, 0, error), KEEL_OK);
     rig_frame(&rig);
     assert_int_equal(rig.parts[0].version, 1);
