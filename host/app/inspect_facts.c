@@ -120,24 +120,32 @@ static void add_type(StateTypes *types, const char *name, uint32_t index)
                                                   (json_int_t)t->bytes, "fields", fields));
 }
 
-static void take_string(StateTypes *types, const char *string, size_t bytes)
+/* Nonzero when it is one. */
+static int take_string(StateTypes *types, const char *string, size_t bytes)
 {
     uint32_t index;
     if (bytes < 2 || bytes > TYPE_NAME_MOST || !strncmp(string, "keel_", 5) ||
         !strncmp(string, "struct keel_", 12) || !strncmp(string, "std::", 5) ||
         schema_find(types->schema, string, "", &index))
-        return;
+        return 0;
     uint16_t kind = types->schema->types[index].kind;
-    if (kind == SCHEMA_RECORD || kind == SCHEMA_UNION)
-        add_type(types, string, index);
+    if (kind != SCHEMA_RECORD && kind != SCHEMA_UNION)
+        return 0;
+    add_type(types, string, index);
+    return 1;
 }
+
+/* A number that some linkers put before a string may end like letters. */
+enum { NUMBER_BYTES = 16 };
 
 static void scan(StateTypes *types, const uint8_t *data, uint64_t bytes)
 {
     uint64_t from = 0;
     for (uint64_t at = 0; at < bytes; at++) {
         if (!data[at])
-            take_string(types, (const char *)data + from, at - from);
+            for (uint64_t i = from; i < at && i - from <= NUMBER_BYTES; i++)
+                if (take_string(types, (const char *)data + i, at - i))
+                    break;
         if (data[at] < ' ' || data[at] > '~')
             from = at + 1;
     }
