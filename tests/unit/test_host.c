@@ -375,6 +375,10 @@ static int count_in(const char *folder)
 static void two_hundred_hosts_leave_nothing(void **unused)
 {
     (void)unused;
+#if defined(__SANITIZE_THREAD__) /* its own thread can't be looked at: images stay, which takes a \
+                                    second each */
+    skip();
+#endif
     int descriptors = 0, threads = 0;
     for (int i = 0; i < 200; i++) {
         Rig rig;
