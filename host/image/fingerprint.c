@@ -31,7 +31,8 @@ static Hash hash_code(Job *j, size_t nth, int but_lines, int *ret_has_lines)
 {
     const Symbol *f = &j->symbols.symbols[j->symbols.functions[nth]];
     const Section *in = &j->symbols.sections[f->section];
-    const uint8_t *code = in->data + (f->address - in->address);
+    static const uint8_t nothing[1]; /* of a section without bytes */
+    const uint8_t *code = in->data ? in->data + (f->address - in->address) : nothing;
     const Ref *refs = j->refs.list + j->refs.first[nth];
     size_t count = j->refs.first[nth + 1] - j->refs.first[nth], start = j->contents.scratch.bytes;
     uint32_t at = 0, end = j->refs.bytes[nth];

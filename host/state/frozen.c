@@ -209,6 +209,8 @@ int frozen_around(const Frozen *f, uint64_t address, FrozenObject *ret)
     }
     const uint8_t *start = page_address(shape, (uint32_t)page), *object;
     uint64_t room;
+    if (start > at) /* damaged: a run begins behind its own page */
+        return 0;
     if (info->kind == PAGE_LARGE) {
         object = start + info->object_offset;
     } else if (info->kind == PAGE_SLAB && info->class_index < HEAP_CLASSES) {
