@@ -33,8 +33,8 @@ static Hash hash_code(Job *j, size_t nth, int but_lines, int *ret_has_lines)
     const Section *in = &j->symbols.sections[f->section];
     static const uint8_t nothing[1]; /* of a section without bytes */
     const uint8_t *code = in->data ? in->data + (f->address - in->address) : nothing;
-    const Ref *refs = j->refs.list + j->refs.first[nth];
     size_t count = j->refs.first[nth + 1] - j->refs.first[nth], start = j->contents.scratch.bytes;
+    const Ref *refs = count ? j->refs.list + j->refs.first[nth] : NULL;
     uint32_t at = 0, end = j->refs.bytes[nth];
     for (size_t i = 0; i < count; i++) {
         const Ref *r = &refs[i];
