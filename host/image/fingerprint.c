@@ -47,7 +47,8 @@ static Hash hash_code(Job *j, size_t nth, int but_lines, int *ret_has_lines)
     }
     contents_add(&j->contents, code + at, end - at);
     handlers_add(&j->handlers, &j->contents, f->address);
-    Hash hash = hash_bytes(j->contents.scratch.data + start, j->contents.scratch.bytes - start);
+    const Buf *scratch = &j->contents.scratch;
+    Hash hash = hash_bytes(scratch->data ? scratch->data + start : "", scratch->bytes - start);
     j->contents.scratch.bytes = start;
     return hash;
 }
