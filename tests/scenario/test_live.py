@@ -2,6 +2,8 @@
 import os
 import time
 
+import unittest
+
 import keeltest
 from keeltest import KeelTest, build, content
 from test_dev import DevHost
@@ -157,6 +159,7 @@ class Live(KeelTest):
 
     # ---- on screen
 
+    @unittest.skipIf("thread" in keeltest.SANITIZED, "the graphics driver's threads are all that it sees")
     def test_a_slider_is_dragged(self):
         os.makedirs(self.path("live"))
         with open(self.path("live/live.c"), "w") as f:
@@ -355,6 +358,7 @@ static int restore(keel *k, struct keel_reader *r) { (void)r; keel_state(k, stru
         self.assertIn("keel run --rewind", host.refused("rewind", seconds=1)["text"])
         host.end()
 
+    @unittest.skipIf("thread" in keeltest.SANITIZED, "its frames are too slow to fill the past")
     def test_memory_is_bounded(self):
         host = self.host(self.place(build(r"""
 #include <keel/keel.h>
