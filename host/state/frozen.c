@@ -212,6 +212,8 @@ int frozen_around(const Frozen *f, uint64_t address, FrozenObject *ret)
     if (start > at) /* damaged: a run begins behind its own page */
         return 0;
     if (info->kind == PAGE_LARGE) {
+        if (info->object_offset >= (uint64_t)info->pages * PAGE_BYTES || info->pages > top - page)
+            return 0;
         object = start + info->object_offset;
     } else if (info->kind == PAGE_SLAB && info->class_index < HEAP_CLASSES) {
         uint32_t bytes = heap_slot_bytes(info->class_index);
