@@ -31,8 +31,7 @@ static size_t sort(Buf *list, size_t size, int (*order)(const void *, const void
     return count;
 }
 
-/* Compressed sections are unpacked in place by libelf, which the file's own bytes don't allow. */
-static int has_debug(Elf *elf, int *ret_compressed)
+int dwarf_has_debug(Elf *elf, int *ret_compressed)
 {
     int found = 0;
     size_t names;
@@ -55,7 +54,7 @@ static void read_debug(const void *data, size_t bytes, Reader *r)
 {
     Elf *elf = elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)data, bytes);
     void *copy = NULL;
-    int compressed = 0, found = elf && elf_kind(elf) == ELF_K_ELF && has_debug(elf, &compressed);
+    int compressed = 0, found = elf && elf_kind(elf) == ELF_K_ELF && dwarf_has_debug(elf, &compressed);
     if (found && compressed) {
         elf_end(elf);
         copy = malloc(bytes);

@@ -95,4 +95,8 @@ void types_done(TypeTable *table);
 /* Reads all units into the reader. 0, KEEL_ENOMEM, or KEEL_EIMAGE when libdw finds it broken. */
 int dwarf_read_units(Reader *r);
 
+/* Is there debug information? `*ret_compressed` is set when some of it is packed: compressed sections
+ * are unpacked in place by libelf, which the file's own bytes don't allow. */
+int dwarf_has_debug(Elf *elf, int *ret_compressed);
+
 #endif

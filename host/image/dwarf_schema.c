@@ -96,30 +96,12 @@ static int begin(SchemaReader *r)
     return rc ? rc : buf_add(&r->out.names, &name, sizeof name);
 }
 
-static int has_debug(Elf *elf, int *ret_compressed)
-{
-    int found = 0;
-    size_t names;
-    GElf_Shdr h;
-    if (elf_getshdrstrndx(elf, &names))
-        return 0;
-    for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));) {
-        const char *name = gelf_getshdr(scn, &h) ? elf_strptr(elf, names, h.sh_name) : NULL;
-        if (!name || (strncmp(name, ".debug_", 7) && strncmp(name, ".zdebug_", 8)))
-            continue;
-        *ret_compressed |= name[1] == 'z' || h.sh_flags & SHF_COMPRESSED;
-        if (!strcmp(name, ".debug_info") || !strcmp(name, ".zdebug_info"))
-            found = h.sh_type != SHT_NOBITS;
-    }
-    return found;
-}
-
 static void read_all(SchemaReader *r, const void *data, size_t bytes)
 {
     Elf *elf =
         elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)(uintptr_t)data, bytes);
     void *copy = NULL;
-    int compressed = 0, found = elf && elf_kind(elf) == ELF_K_ELF && has_debug(elf, &compressed);
+    int compressed = 0, found = elf && elf_kind(elf) == ELF_K_ELF && dwarf_has_debug(elf, &compressed);
     if (found && compressed) { /* libelf unpacks in place, which the file's bytes don't allow */
         elf_end(elf);
         copy = malloc(bytes);
