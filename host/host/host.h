@@ -63,8 +63,8 @@ struct keel_host {
     int guarded; /* guard_install was called */
 
     Watcher *watcher; /* [engine] */
-    uv_poll_t watcher_poll;
-    int polling;
+    uv_poll_t watcher_poll, mounts_poll;
+    int polling, mounts_polling;
     uv_timer_t loader_look;      /* runs while a slot is shut out */
     Watched watched[HOST_SLOTS]; /* [engine] */
     int watched_count;

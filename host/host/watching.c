@@ -125,6 +125,17 @@ static void events(uv_poll_t *poll, int status, int what)
         log_warn("watch", "%s", status < 0 ? uv_strerror(status) : err.text);
 }
 
+static void mounts(uv_poll_t *poll, int status, int what)
+{
+    Host *host = poll->data;
+    if (status < 0) { /* this system doesn't tell of them so */
+        uv_poll_stop(poll);
+        return;
+    }
+    watcher_mounts_changed(host->watcher);
+    events(&host->watcher_poll, 0, what);
+}
+
 typedef struct WatchBegin {
     Host *host;
     Error err;
@@ -139,6 +150,12 @@ static void watch_begin(void *user)
     host->watcher_poll.data = host;
     uv_poll_init(loop_uv(host->loop), &host->watcher_poll, watcher_fd(host->watcher));
     uv_poll_start(&host->watcher_poll, UV_READABLE, events);
+    int mounts_fd = watcher_mounts_fd(host->watcher);
+    host->mounts_poll.data = host;
+    host->mounts_polling =
+        mounts_fd >= 0 && !uv_poll_init(loop_uv(host->loop), &host->mounts_poll, mounts_fd);
+    if (host->mounts_polling)
+        uv_poll_start(&host->mounts_poll, UV_PRIORITIZED, mounts);
     uv_timer_init(loop_uv(host->loop), &host->loader_look);
     host->loader_look.data = host;
     canary_begin(host);
@@ -170,6 +187,8 @@ void host_watch_end(void *user)
     if (host->polling) {
         host->polling = 0;
         uv_close((uv_handle_t *)&host->watcher_poll, NULL);
+        if (host->mounts_polling)
+            uv_close((uv_handle_t *)&host->mounts_poll, NULL);
         uv_close((uv_handle_t *)&host->loader_look, NULL);
         canary_end(host);
     }

@@ -1,8 +1,10 @@
 /* Tells when a watched path may hold new content. Owns the inotify instance and its watches (one a
- * folder, counted by the paths that need it); never reads a file's content; one thread. */
+ * folder, counted by the paths that need it), and a descriptor that tells of mounts; never reads a
+ * file's content; one thread. */
 #include "watch/watcher.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +38,7 @@ typedef struct Watched {
 
 struct Watcher {
     int fd;
+    int mounts_fd; /* /proc/self/mountinfo, -1: not to be had */
     int next_id;
     int count, room;
     Watched *paths;
@@ -178,6 +181,7 @@ int watcher_new(Watcher **ret, Error *err)
     }
     w->events = events;
     w->next_id = 1;
+    w->mounts_fd = -1;
     w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (w->fd < 0) {
         int number = errno;
@@ -189,6 +193,7 @@ int watcher_new(Watcher **ret, Error *err)
                            "`ulimit -n`");
         return err_errno(err, KEEL_EIO, number, "cannot watch files");
     }
+    w->mounts_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     *ret = w;
     return KEEL_OK;
 }
@@ -203,6 +208,8 @@ void watcher_free(Watcher *watcher)
     }
     if (watcher->fd >= 0)
         close(watcher->fd);
+    if (watcher->mounts_fd >= 0)
+        close(watcher->mounts_fd);
     free(watcher->paths);
     free(watcher->folders);
     free(watcher->events);
@@ -212,6 +219,17 @@ void watcher_free(Watcher *watcher)
 int watcher_fd(const Watcher *watcher)
 {
     return watcher->fd;
+}
+
+int watcher_mounts_fd(const Watcher *watcher)
+{
+    return watcher->mounts_fd;
+}
+
+void watcher_mounts_changed(Watcher *watcher)
+{
+    for (int i = 0; i < watcher->count; i++)
+        watcher->paths[i].lost = 1;
 }
 
 /* `path` from the root, not resolved. */

@@ -17,6 +17,12 @@ void watcher_free(Watcher *watcher);
 /* Readable when watcher_drain has something to do. */
 int watcher_fd(const Watcher *watcher);
 
+/* Has an exceptional condition (POLLPRI) when something was mounted or unmounted, of which inotify
+ * tells nothing: then watcher_mounts_changed, and watcher_drain looks again where the paths lead.
+ * -1 without /proc. */
+int watcher_mounts_fd(const Watcher *watcher);
+void watcher_mounts_changed(Watcher *watcher);
+
 /* Starts watching; `*ret_id` is what drain reports. The path need not exist yet. */
 int watcher_add(Watcher *watcher, const char *path, int *ret_id, Error *err);
 void watcher_remove(Watcher *watcher, int id);

@@ -149,6 +149,29 @@ class Watch(keeltest.KeelTest):
         os.rename(self.path("new"), self.path("out"))
         self.exactly(host, 1, 2)
 
+    def test_a_mount_over_the_folder(self):
+        """Of which inotify says nothing: neither of what is there now, nor of what was below."""
+        wrap = ["unshare", "--mount"] + (["--map-root-user"] if os.geteuid() else [])
+        os.makedirs(self.path("out"))
+        os.makedirs(self.path("other"))
+        shutil.copy(self.one, self.path("out/m.so"))
+        shutil.copy(self.two, self.path("other/m.so"))
+        try:
+            subprocess.run(wrap + ["mount", "--bind", self.path("other"), self.path("out")], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("nothing can be mounted here")
+        # The host with a shell beside it in their own name space: it mounts when the files appear.
+        script = ("(while [ ! -e go ]; do sleep 0.02; done; mount --bind other out; "
+                  "while [ ! -e back ]; do sleep 0.02; done; umount out) & exec \"$@\"")
+        host = self.host(self.path("out/m.so"), wrap=wrap + ["sh", "-c", script, "sh"])
+        host.wait("build 1 runs")
+        open(self.path("go"), "w").close()
+        host.wait("build 2 runs")
+        open(self.path("back"), "w").close()
+        host.wait("build 1 runs", count=2)
+        self.assertEqual(host.end(), 0)
+
     def test_two_builds_in_a_millisecond(self):
         """The last content runs; the one before it may or may not have been seen."""
         host = self.running(self.one)
