@@ -20,6 +20,7 @@ enum { LOG_MOST = LOG_RECORDS };
 /* ---- status ---- */
 
 typedef struct StatusAnswer {
+    BoundaryErrand errand;
     Host *host;
     Request *request;
     uint64_t frames;
@@ -86,7 +87,8 @@ static void status_at_boundary(void *user)
     host_past_status(answer->host, &answer->past);
     for (int i = 0; i < answer->count; i++)
         host_fill_status(answer->host->slots[i], &answer->slots[i]);
-    loop_post(answer->host->loop, status_reply, answer);
+    if (loop_send(answer->host->loop, &answer->errand.back, status_reply, answer))
+        free(answer);
 }
 
 static void run_status(Request *request, void *user)
@@ -101,7 +103,7 @@ static void run_status(Request *request, void *user)
     answer->host = host;
     answer->request = request;
     answer->count = count;
-    boundary_post(&host->boundary, status_at_boundary, answer);
+    boundary_send(&host->boundary, &answer->errand.there, status_at_boundary, answer);
 }
 
 /* ---- swap and rollback ---- */
@@ -256,21 +258,24 @@ static void run_send(Request *request, void *user)
         request_reply(request, json_object());
 }
 
-static void input_reply(void *user)
-{
-    request_reply(user, json_object());
-}
-
 typedef struct InputAnswer {
+    LoopPost back;
     Host *host;
     Request *request;
 } InputAnswer;
 
+static void input_reply(void *user)
+{
+    InputAnswer *answer = user;
+    request_reply(answer->request, json_object());
+    free(answer);
+}
+
 static void input_given(void *user)
 {
     InputAnswer *answer = user;
-    loop_post(answer->host->loop, input_reply, answer->request);
-    free(answer);
+    if (loop_send(answer->host->loop, &answer->back, input_reply, answer))
+        free(answer);
 }
 
 static void run_input(Request *request, void *user)
@@ -294,7 +299,7 @@ static void run_input(Request *request, void *user)
         request_fail(request, KEEL_ENOMEM, "no memory for the inputs");
         return;
     }
-    *answer = (InputAnswer){host, request};
+    *answer = (InputAnswer){.host = host, .request = request};
     if (host_input_script(host, steps, count, input_given, answer)) {
         free(answer);
         request_fail(request, KEEL_ENOMEM, "no memory for the inputs");

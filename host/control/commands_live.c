@@ -24,6 +24,7 @@ void control_pause(Request *request, void *user)
 /* ---- single frames ---- */
 
 typedef struct Step {
+    BoundaryErrand errand;
     Host *host;
     Request *request;
     uint32_t count;
@@ -44,7 +45,7 @@ static void steps_over(void *user)
 {
     Step *step = user;
     step->frames = step->host->frames;
-    if (loop_post(step->host->loop, stepped, step))
+    if (loop_send(step->host->loop, &step->errand.back, stepped, step))
         free(step);
 }
 
@@ -69,12 +70,13 @@ void control_step(Request *request, void *user)
         return;
     }
     *step = (Step){.host = host, .request = request, .count = (uint32_t)frames};
-    boundary_post(&host->boundary, begin_steps, step);
+    boundary_send(&host->boundary, &step->errand.there, begin_steps, step);
 }
 
 /* ---- back in time ---- */
 
 typedef struct GoBack {
+    BoundaryErrand errand;
     Host *host;
     Request *request;
     int64_t back_ns;
@@ -114,7 +116,7 @@ static void go_back(void *user)
     int64_t before_ns = back->host->module_ns;
     host_go_back(back->host, target(back), back->play, &back->err);
     back->gone_ns = before_ns - back->host->module_ns;
-    if (loop_post(back->host->loop, gone_back, back))
+    if (loop_send(back->host->loop, &back->errand.back, gone_back, back))
         free(back);
 }
 
@@ -140,7 +142,7 @@ void control_rewind(Request *request, void *user)
                      .back_ns = (int64_t)(back_s * 1e9),
                      .frames = json_integer_value(frames),
                      .play = json_is_true(json_object_get(args, "replay"))};
-    boundary_post(&host->boundary, go_back, back);
+    boundary_send(&host->boundary, &back->errand.there, go_back, back);
 }
 
 /* ---- tweaks ---- */
@@ -151,6 +153,7 @@ typedef struct SlotTweaks {
 } SlotTweaks;
 
 typedef struct TweakAnswer {
+    BoundaryErrand errand;
     Host *host;
     Request *request;
     int only; /* this slot, -1: all */
@@ -281,7 +284,8 @@ static void tweak_at_boundary(void *user)
         set_tweak(answer);
         list_tweaks(answer);
     }
-    loop_post(answer->host->loop, tweak_reply, answer);
+    if (loop_send(answer->host->loop, &answer->errand.back, tweak_reply, answer))
+        free(answer);
 }
 
 void control_tweak(Request *request, void *user)
@@ -309,5 +313,5 @@ void control_tweak(Request *request, void *user)
         snprintf(answer->name, sizeof answer->name, "%s", json_string_value(name));
         snprintf(answer->text, sizeof answer->text, "%s", json_string_value(value));
     }
-    boundary_post(&host->boundary, tweak_at_boundary, answer);
+    boundary_send(&host->boundary, &answer->errand.there, tweak_at_boundary, answer);
 }

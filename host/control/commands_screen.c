@@ -6,6 +6,7 @@
 #include "control/commands.h"
 
 typedef struct ShotAnswer {
+    BoundaryErrand errand;
     Host *host;
     Request *request;
     Error err;
@@ -26,7 +27,8 @@ static void shot_over(const Error *err, void *user)
 {
     ShotAnswer *answer = user;
     answer->err = *err;
-    loop_post(answer->host->loop, shot_reply, answer);
+    if (loop_send(answer->host->loop, &answer->errand.back, shot_reply, answer))
+        free(answer);
 }
 
 static void shoot_at_boundary(void *user)
@@ -61,5 +63,5 @@ void control_screenshot(Request *request, void *user)
     answer->host = host;
     answer->request = request;
     memcpy(answer->path, path, bytes);
-    boundary_post(&host->boundary, shoot_at_boundary, answer);
+    boundary_send(&host->boundary, &answer->errand.there, shoot_at_boundary, answer);
 }

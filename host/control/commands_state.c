@@ -43,6 +43,7 @@ void control_snapshot(Request *request, void *user)
 /* ---- set ---- */
 
 typedef struct Setting {
+    BoundaryErrand errand;
     Host *host;
     Request *request;
     Slot *slot;
@@ -76,7 +77,7 @@ static void set_at_boundary(void *user)
         if (slot->past)
             past_forget(slot->past, "somebody set a value in the state");
     }
-    if (loop_post(setting->host->loop, set_over, setting))
+    if (loop_send(setting->host->loop, &setting->errand.back, set_over, setting))
         free(setting);
 }
 
@@ -115,5 +116,5 @@ void control_set(Request *request, void *user)
     setting->request = request;
     setting->address = strtoull(address, NULL, 16);
     setting->bytes = was;
-    boundary_post(&host->boundary, set_at_boundary, setting);
+    boundary_send(&host->boundary, &setting->errand.there, set_at_boundary, setting);
 }

@@ -24,6 +24,8 @@ static BoundaryMail *take_ready(Boundary *boundary)
 
 static void give_back(Boundary *boundary, BoundaryMail *mail)
 {
+    if (mail->sent)
+        return;
     if (mail >= boundary->ready && mail < boundary->ready + BOUNDARY_READY)
         atomic_store_explicit(&mail->in_use, 0, memory_order_release);
     else
@@ -87,7 +89,7 @@ static void tell(Boundary *boundary)
 }
 
 /* The lock is held; it is given back. */
-static void post(Boundary *boundary, BoundaryMail *mail)
+static int post(Boundary *boundary, BoundaryMail *mail)
 {
     int taken = !boundary->closed;
     if (taken) {
@@ -104,6 +106,14 @@ static void post(Boundary *boundary, BoundaryMail *mail)
         atomic_store_explicit(&boundary->waiting, 1, memory_order_release);
     else
         give_back(boundary, mail);
+    return taken ? KEEL_OK : KEEL_ECANCELED;
+}
+
+int boundary_send(Boundary *boundary, BoundaryMail *mail, LoopFunction *function, void *user)
+{
+    *mail = (BoundaryMail){.function = function, .user = user, .sent = 1};
+    pthread_mutex_lock(&boundary->lock);
+    return post(boundary, mail);
 }
 
 void boundary_post(Boundary *boundary, LoopFunction *function, void *user)
@@ -156,8 +166,10 @@ static void run(Boundary *boundary, BoundaryMail *mail)
 {
     while (mail) {
         BoundaryMail *next = mail->next;
+        int sent = mail->sent; /* then its function may free it */
         mail->function(mail->user);
-        give_back(boundary, mail);
+        if (!sent)
+            give_back(boundary, mail);
         mail = next;
     }
 }

@@ -18,6 +18,7 @@ struct BoundaryMail {
     LoopFunction *function;
     void *user;
     int64_t due_ns;     /* 0: at once */
+    int sent;           /* the memory is whoever's sent it */
     _Atomic int in_use; /* of those that are kept ready */
 };
 
@@ -41,6 +42,16 @@ void boundary_init(Boundary *boundary);
 void boundary_done(Boundary *boundary);  /* drops what waits */
 void boundary_close(Boundary *boundary); /* from now on nothing is taken */
 void boundary_post(Boundary *boundary, LoopFunction *function, void *user);
+/* The same in memory of the caller's, which stays until the function begins: never for want of
+ * memory in vain. KEEL_ECANCELED once the boundary is closed. [any] */
+int boundary_send(Boundary *boundary, BoundaryMail *mail, LoopFunction *function, void *user);
+
+/* What a thread asks of the frame thread, and the answer's way back to the engine thread: for the
+ * memory of the question, so that no answer is lost. */
+typedef struct BoundaryErrand {
+    BoundaryMail there; /* boundary_send */
+    LoopPost back;      /* loop_send */
+} BoundaryErrand;
 /* The same a little later: until the posting thread sleeps again, each page of the state that is
  * protected anew interrupts its processor (tens of µs in a virtual machine), and the frame before
  * the function would be slow. */

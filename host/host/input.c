@@ -108,6 +108,7 @@ int keel_host_input(keel_host *host, const struct keel_input *input, const char 
 
 typedef struct HostInputScript HostInputScript;
 struct HostInputScript {
+    BoundaryMail mail;
     HostInputScript *next;
     Host *host;
     HostInputStep *steps;
@@ -147,7 +148,7 @@ int host_input_script(Host *host, HostInputStep *steps, uint32_t count, LoopFunc
     }
     *script =
         (HostInputScript){.host = host, .steps = steps, .count = count, .done = done, .user = user};
-    boundary_post(&host->boundary, queue_script, script);
+    boundary_send(&host->boundary, &script->mail, queue_script, script);
     return KEEL_OK;
 }
 

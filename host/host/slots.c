@@ -206,6 +206,7 @@ Slot *host_find_slot(Host *host, const char *name)
 /* ---- messages ---- */
 
 typedef struct Message {
+    BoundaryMail mail;
     Slot *slot;
     struct keel_event event;
 } Message;
@@ -232,6 +233,7 @@ int keel_slot_send(keel_slot *slot, uint64_t tag, const void *data, uint64_t byt
                                          .tag = tag,
                                          .data = bytes ? message + 1 : NULL,
                                          .data_bytes = bytes};
-    boundary_post(&((Host *)slot->host)->boundary, deliver, message);
+    if (boundary_send(&((Host *)slot->host)->boundary, &message->mail, deliver, message))
+        free(message);
     return KEEL_OK;
 }

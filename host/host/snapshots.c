@@ -13,6 +13,7 @@
 #include "swap/recorder.h"
 
 typedef struct Writing {
+    BoundaryErrand errand;
     Host *host;
     Slot *slot;
     char path[4200], modules[4200]; /* modules[0] 0: the build isn't kept */
@@ -58,19 +59,21 @@ static int take(Slot *slot, Pin **ret_pin, SnapshotInfo *info, Buf *note, Error 
     return state_pin(slot->state, ret_pin, err);
 }
 
-static void unpin_at_boundary(void *pin)
+static void unpin_at_boundary(void *user)
 {
-    state_unpin(pin);
+    Writing *writing = user;
+    state_unpin(writing->pin);
+    free(writing);
 }
 
 static void finish(Writing *writing)
 {
-    if (writing->pin)
-        boundary_post(&writing->host->boundary, unpin_at_boundary, writing->pin);
     writing->done(&writing->err, &writing->info, writing->user);
     image_unref(writing->image);
     buf_done(&writing->note);
-    free(writing);
+    if (!writing->pin ||
+        boundary_send(&writing->host->boundary, &writing->errand.there, unpin_at_boundary, writing))
+        free(writing);
 }
 
 static void finish_now(void *writing)
@@ -166,7 +169,10 @@ static void pin_at_boundary(void *user)
         take(writing->slot, &writing->pin, &writing->info, &writing->note, &writing->err);
     if (!writing->err.code)
         writing->image = image_ref(writing->slot->running->image);
-    loop_post(writing->host->loop, queue, writing);
+    if (loop_send(writing->host->loop, &writing->errand.back, queue, writing)) {
+        state_unpin(writing->pin);
+        free(writing);
+    }
 }
 
 void host_snapshot(Host *host, Slot *slot, const char *path, const char *modules,
@@ -186,7 +192,10 @@ void host_snapshot(Host *host, Slot *slot, const char *path, const char *modules
         finish_now(writing);
         return;
     }
-    boundary_post(&host->boundary, pin_at_boundary, writing);
+    if (boundary_send(&host->boundary, &writing->errand.there, pin_at_boundary, writing)) {
+        err_set(&writing->err, KEEL_ECANCELED, "the host is closing");
+        finish_now(writing);
+    }
 }
 
 int host_snapshot_now(Slot *slot, const char *path, const char *modules, Error *err)

@@ -61,6 +61,7 @@ void host_fill_status(Slot *slot, struct keel_slot_status *ret)
 
 /* Shared by the asking thread and the mail; the last to let go frees it. */
 typedef struct Question {
+    BoundaryMail mail;
     Slot *slot;
     struct keel_slot_status status;
     pthread_mutex_t lock;
@@ -112,9 +113,10 @@ int keel_slot_query(keel_slot *slot, struct keel_slot_status *ret_status)
         int64_t sum = until.tv_nsec + PATIENCE_NS;
         until.tv_sec += sum / 1000000000;
         until.tv_nsec = sum % 1000000000;
-        boundary_post(&host->boundary, answer, question);
+        int closed = boundary_send(&host->boundary, &question->mail, answer, question);
+        question->refs -= closed != 0;
         pthread_mutex_lock(&question->lock);
-        while (!question->done &&
+        while (!closed && !question->done &&
                pthread_cond_timedwait(&question->answered, &question->lock, &until) == 0)
             ;
         int done = question->done;

@@ -364,6 +364,7 @@ int host_swap_begin(Host *host, Slot *const *slots, const char *const *paths, Im
 /* ---- rollback ---- */
 
 typedef struct Back {
+    BoundaryErrand errand;
     Host *host;
     Slot *slot;
     int before;
@@ -405,7 +406,10 @@ static void back_on_frame(void *user)
         err_set(&back->err, KEEL_ENOTFOUND, "%s: there is no generation before this one",
                 slot->name);
     }
-    loop_post(back->host->loop, went_back, back);
+    if (loop_send(back->host->loop, &back->errand.back, went_back, back)) {
+        image_unref(back->image);
+        free(back);
+    }
 }
 
 int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, void *user, Error *err)
@@ -414,7 +418,10 @@ int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, voi
     if (!back)
         return err_set(err, KEEL_ENOMEM, "no memory for a rollback");
     *back = (Back){.host = host, .slot = slot, .before = before, .done = done, .user = user};
-    boundary_post(&host->boundary, back_on_frame, back);
+    if (boundary_send(&host->boundary, &back->errand.there, back_on_frame, back)) {
+        free(back);
+        return err_set(err, KEEL_ECANCELED, "the host is closing");
+    }
     return KEEL_OK;
 }
 

@@ -12,30 +12,23 @@
 
 #pragma GCC poison exit abort
 
-typedef struct Post {
-    struct Post *next;
-    LoopFunction *function;
-    void *user;
-    sem_t *done; /* not NULL: the item lies on a waiting caller's stack */
-} Post;
-
 struct Loop {
     uv_loop_t uv;
     uv_async_t wake;
     pthread_t thread;
     pthread_mutex_t lock;
-    Post *first, **last; /* under lock */
-    int stopping;        /* under lock */
+    LoopPost *first, **last; /* under lock */
+    int stopping;            /* under lock */
 };
 
 static _Thread_local const Loop *loop_of_thread;
 
 /* Takes the whole queue at once: what a function posts runs in the next round, after the loop had
  * its turn. */
-static Post *take_posts(Loop *loop, int *ret_stopping)
+static LoopPost *take_posts(Loop *loop, int *ret_stopping)
 {
     pthread_mutex_lock(&loop->lock);
-    Post *posts = loop->first;
+    LoopPost *posts = loop->first;
     loop->first = NULL;
     loop->last = &loop->first;
     *ret_stopping = loop->stopping;
@@ -54,14 +47,15 @@ static void on_wake(uv_async_t *async)
 {
     Loop *loop = async->data;
     int stopping;
-    Post *post = take_posts(loop, &stopping);
+    LoopPost *post = take_posts(loop, &stopping);
     while (post) {
-        Post *next = post->next;
+        LoopPost *next = post->next; /* what was sent may be freed by its function */
         sem_t *done = post->done;
+        int sent = post->sent;
         post->function(post->user);
         if (done)
             sem_post(done);
-        else
+        else if (!sent)
             free(post);
         post = next;
     }
@@ -160,7 +154,7 @@ int loop_on_thread(const Loop *loop)
 }
 
 /* The wake-up is sent under the lock: after `stopping` is seen nobody touches the async handle. */
-static int queue(Loop *loop, Post *post)
+static int queue(Loop *loop, LoopPost *post)
 {
     int code = 0;
     post->next = NULL;
@@ -178,14 +172,20 @@ static int queue(Loop *loop, Post *post)
 
 int loop_post(Loop *loop, LoopFunction *function, void *user)
 {
-    Post *post = malloc(sizeof *post);
+    LoopPost *post = malloc(sizeof *post);
     if (!post)
         return KEEL_ENOMEM;
-    *post = (Post){.function = function, .user = user};
+    *post = (LoopPost){.function = function, .user = user};
     int code = queue(loop, post);
     if (code)
         free(post);
     return code;
+}
+
+int loop_send(Loop *loop, LoopPost *post, LoopFunction *function, void *user)
+{
+    *post = (LoopPost){.function = function, .user = user, .sent = 1};
+    return queue(loop, post);
 }
 
 int loop_call(Loop *loop, LoopFunction *function, void *user)
@@ -196,7 +196,7 @@ int loop_call(Loop *loop, LoopFunction *function, void *user)
     }
     sem_t done;
     sem_init(&done, 0, 0);
-    Post post = {.function = function, .user = user, .done = &done};
+    LoopPost post = {.function = function, .user = user, .done = &done};
     int code = queue(loop, &post);
     if (!code)
         while (sem_wait(&done)) /* interrupted by a signal */

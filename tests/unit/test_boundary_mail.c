@@ -87,6 +87,55 @@ static void swaps_need_no_memory(void **unused)
     boundary_done(&boundary);
 }
 
+typedef struct Question {
+    BoundaryErrand errand;
+    Loop *loop;
+    _Atomic int *answered;
+} Question;
+
+static void answer(void *user)
+{
+    Question *question = user;
+    atomic_fetch_add(question->answered, 1);
+    free(question);
+}
+
+static void ask(void *user)
+{
+    Question *question = user;
+    assert_int_equal(loop_send(question->loop, &question->errand.back, answer, question), KEEL_OK);
+}
+
+static void questions_need_only_their_own(void **unused)
+{
+    (void)unused;
+    enum { MANY = 500 };
+    Boundary boundary;
+    Loop *loop;
+    Question *questions[MANY];
+    _Atomic int answered = 0;
+    boundary_init(&boundary);
+    assert_int_equal(loop_new(&loop, NULL), 0);
+    for (int i = 0; i < MANY; i++) {
+        questions[i] = calloc(1, sizeof *questions[i]);
+        assert_non_null(questions[i]);
+        questions[i]->loop = loop;
+        questions[i]->answered = &answered;
+    }
+    no_memory = 1;
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(boundary_send(&boundary, &questions[i]->errand.there, ask, questions[i]),
+                         KEEL_OK);
+    boundary_run(&boundary);
+    no_memory = 0;
+    loop_free(loop); /* what was sent runs before */
+    assert_int_equal(answered, MANY);
+    boundary_close(&boundary);
+    BoundaryMail late;
+    assert_int_equal(boundary_send(&boundary, &late, note, NULL), KEEL_ECANCELED);
+    boundary_done(&boundary);
+}
+
 static void the_last_waits_for_nothing(void **unused)
 {
     (void)unused;
@@ -120,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_order),
         cmocka_unit_test(swaps_need_no_memory),
+        cmocka_unit_test(questions_need_only_their_own),
         cmocka_unit_test(the_last_waits_for_nothing),
         cmocka_unit_test(closed_takes_nothing),
     };
