@@ -1,4 +1,4 @@
-/* What prepare.c and group.c share; nobody outside swap/ includes it. Engine thread. */
+/* What prepare.c, group.c and their kin share; nobody outside swap/ includes it. Engine thread. */
 #ifndef SWAP_GROUP_H
 #define SWAP_GROUP_H
 
@@ -15,6 +15,13 @@ void attempt_let_go(Attempt *attempt);
 
 /* Nothing to do when it was never opened. */
 void group_close_timer(Group *group);
+
+/* Whether candidates are tried. */
+int swap_tries(const Swapper *swapper);
+
+/* Reads the file of the attempt that is being prepared, as soon as it is whole; then(group), with
+ * group->err. */
+void settling_read(Group *group, void (*then)(Group *group));
 
 /* Reads the attempt's image, after its manifest where the host has keys: without one that a trusted
  * key signed the file isn't opened. What may yet change for the better is KEEL_EPARTIAL. On a

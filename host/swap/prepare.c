@@ -3,87 +3,26 @@
  * what a Group holds is group.c's. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "image/inspect.h"
 #include "swap/brought.h"
 #include "swap/migrating.h"
 #include "swap/group.h"
 #include "swap/shadow.h"
-#include "watch/settle.h"
 
-enum {
-    TRIAL_FRAMES = 8,
-    PARTIAL_LOOK_MS = 25, /* between two looks at a file that is not whole */
-    BUSY_LOOK_MS = 250,   /* the same when a writer has had it for long */
-    PARTIAL_PATIENCE_NS = 2000 * 1000 * 1000
-};
+enum { TRIAL_FRAMES = 8 };
 
 static void step(Group *group);
 static void known(Attempt *attempt);
 
-static int tries(const Swapper *swapper)
+int swap_tries(const Swapper *swapper)
 {
     return swapper->trial && swapper->trial_mode != SWAP_TRIAL_OFF;
 }
 
-/* ---- settle: on a thread of libuv's pool, since it waits for the disk ---- */
-
-static void settle_work(uv_work_t *work)
-{
-    Group *group = work->data;
-    Attempt *attempt = &group->attempts[group->at];
-    memset(&group->err, 0, sizeof group->err);
-    struct stat st;
-    attempt->file = (FileMark){0};
-    if (!stat(attempt->path, &st)) /* before the reading: a change in between shows the next time */
-        attempt->file = (FileMark){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
-    image_unref(attempt->image); /* of a look before */
-    attempt->image = NULL;
-    group->err.code = trusting_read(attempt, &group->err);
-    if (!group->err.code && !attempt->trust.fault &&
-        !tries(group->swapper)) /* else the helper does it */
-        group->err.code = inspect_image(attempt->image, &group->err);
-}
-
-/* May the file become whole by waiting? A writer has it, or it ends early, or has not begun. */
-static int unfinished(int code)
-{
-    return code == KEEL_EPARTIAL || code == KEEL_EBUSY;
-}
-
-static void look_again(uv_timer_t *timer)
-{
-    step(timer->data);
-}
-
-void group_look_now(Group *group)
-{
-    if (group->timer_open && uv_is_active((const uv_handle_t *)&group->timer))
-        uv_timer_start(&group->timer, look_again, 0, 0);
-}
-
-/* A file that isn't complete yet: look again until it has stood still for a while. */
-static int wait_for_whole(Group *group)
-{
-    int64_t now = clock_now_ns();
-    if (!group->partial_since_ns)
-        group->partial_since_ns = now;
-    if (group->err.code == KEEL_EPARTIAL && now - group->partial_since_ns > PARTIAL_PATIENCE_NS)
-        return 0;
-    if (!group->timer_open) {
-        uv_timer_init(loop_uv(group->swapper->loop), &group->timer);
-        group->timer.data = group;
-        group->timer_open = 1;
-    }
-    int long_since = now - group->partial_since_ns > PARTIAL_PATIENCE_NS;
-    atomic_store(&group->stalled, long_since);
-    uv_timer_start(&group->timer, look_again, long_since ? BUSY_LOOK_MS : PARTIAL_LOOK_MS, 0);
-    return 1;
-}
+/* ---- settle ---- */
 
 /* The first needed service that this host lacks, or NULL. */
 static const char *lacking(const Swapper *swapper, const Image *image)
@@ -94,15 +33,9 @@ static const char *lacking(const Swapper *swapper, const Image *image)
     return NULL;
 }
 
-static void settled(uv_work_t *work, int status)
+static void settled(Group *group)
 {
-    Group *group = work->data;
     Attempt *attempt = &group->attempts[group->at];
-    if (status == UV_ECANCELED)
-        err_set(&group->err, KEEL_ECANCELED, "the host is closing");
-    trusting_waits(attempt);
-    if (unfinished(group->err.code) && wait_for_whole(group))
-        return;
     if (group->err.code && !(trusting_gave_up(attempt) && attempt->image)) {
         trusting_refuse(attempt);
         return;
@@ -167,7 +100,7 @@ static void plan(Attempt *attempt)
         group_refuse(group);
         return;
     }
-    if (tries(group->swapper) && !attempt->proven) {
+    if (swap_tries(group->swapper) && !attempt->proven) {
         group_go(group, SWAP_TRIAL, attempt->note);
         step(group);
     } else {
@@ -209,8 +142,9 @@ static void pinned(void *user)
 static void pin_state(Attempt *attempt)
 {
     Error err = {0};
-    if (tries(attempt->group->swapper) && (state_pin(attempt->slot->state, &attempt->pin, &err) ||
-                                           state_pin_view(attempt->pin, &attempt->view, &err)))
+    if (swap_tries(attempt->group->swapper) &&
+        (state_pin(attempt->slot->state, &attempt->pin, &err) ||
+         state_pin_view(attempt->pin, &attempt->view, &err)))
         snprintf(attempt->note, sizeof attempt->note, "%s", err.text);
 }
 
@@ -551,11 +485,7 @@ static void step(Group *group)
             step(group);
             break;
         }
-        group->work.data = group;
-        if (uv_queue_work(loop_uv(swapper->loop), &group->work, settle_work, settled)) {
-            err_set(&group->err, KEEL_ENOMEM, "cannot queue the reading of %s", attempt->path);
-            group_refuse(group);
-        }
+        settling_read(group, settled);
         break;
     case SWAP_PIN:
         swap_await(swapper);

@@ -25,7 +25,7 @@ typedef struct keel_slot Slot;
 typedef struct FileMark {
     uint64_t device, inode;
     int64_t bytes;
-    struct timespec modified, changed;
+    struct timespec modified, changed, born; /* born: where the file system knows */
 } FileMark;
 
 /* The first frames of a new generation. `group` is NULL outside. */

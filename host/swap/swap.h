@@ -5,10 +5,10 @@
  * done └────────┴─────────┴───────────────────────┴─────────┴──────────┴→ refused      └→ rolled
  * back
  *
- * group.c is what a Group holds and how it ends; prepare.c walks everything before the boundary on
- * the engine thread; commit.c is what happens at the boundary and in probation, on the frame
- * thread. Every transition writes one log record. A failure at any step frees only the new: the
- * running generation never stops. */
+ * group.c is what a Group holds and how it ends; settling.c reads its files; prepare.c walks
+ * everything before the boundary on the engine thread; commit.c is what happens at the boundary and
+ * in probation, on the frame thread. Every transition writes one log record. A failure at any step
+ * frees only the new: the running generation never stops. */
 #ifndef SWAP_SWAP_H
 #define SWAP_SWAP_H
 
@@ -140,14 +140,16 @@ typedef struct Migrating {
 struct Attempt {
     Group *group;
     Slot *slot;
-    FileMark file;     /* when it was read */
-    int untouched;     /* since the slot's file was read before */
-    int lines_differ;  /* it differs from what runs only in the lines that asserts tell */
-    char *path;        /* read this file, or … */
-    Image *image;      /* … take this image (a rollback after probation) */
-    Image *from;       /* the one that ran when the state was pinned, or NULL */
-    int asked;         /* its reading is awaited, */
-    AttemptThen *then; /* and this waits for it */
+    FileMark file;          /* when it was read */
+    struct timespec still;  /* when it was last changed, if it is being written over, */
+    int64_t still_since_ns; /* and since when it was seen so */
+    int untouched;          /* since the slot's file was read before */
+    int lines_differ;       /* it differs from what runs only in the lines that asserts tell */
+    char *path;             /* read this file, or … */
+    Image *image;           /* … take this image (a rollback after probation) */
+    Image *from;            /* the one that ran when the state was pinned, or NULL */
+    int asked;              /* its reading is awaited, */
+    AttemptThen *then;      /* and this waits for it */
     char changes[GENERATION_CHANGES]; /* what it changes, or "" */
     char *staged;
     Pin *pin;
@@ -189,6 +191,7 @@ struct Group {
     uv_timer_t timer; /* waits between two looks at a file that isn't complete */
     int timer_open;
     uv_work_t work;
+    void (*settled)(Group *group); /* what waits for the file */
     int64_t partial_since_ns;
     SwapAnswer answer;
 };

@@ -57,6 +57,19 @@ class Watch(keeltest.KeelTest):
             time.sleep(0.03)
         self.exactly(host, 1, 2)
 
+    def test_written_over_in_parts_each_opened_and_closed(self):
+        """Of one size: after each part it is a whole file, of mixed content."""
+        one, two = content(self.one), content(self.two)
+        self.assertEqual(len(one), len(two))
+        host = self.running(self.one)
+        step = len(two) // 10 + 1
+        for at in range(0, len(two), step):
+            with open(self.path("m.so"), "r+b", buffering=0) as f:
+                f.seek(at)
+                f.write(two[at:at + step])
+            time.sleep(0.03)
+        self.exactly(host, 1, 2)
+
     def test_unlink_and_create(self):
         host = self.running(self.one)
         os.unlink(self.path("m.so"))
