@@ -1,5 +1,5 @@
-"""gdb on a running host: a breakpoint by file and line holds over a swap, and what it shows is the new
-generation's source."""
+"""gdb and lldb on a running host: a breakpoint by file and line holds over a swap, and what it shows is the
+new generation's source."""
 import os
 import re
 import shutil
@@ -30,9 +30,29 @@ KEEL_MODULE("fish", "1.0", KEEL_ON(frame, frame))
 """
 
 
+class Debugged(KeelTest):
+    def dev(self):
+        os.makedirs(self.path("fish"))
+        self.save(1)
+        host = DevHost(self, [self.path("fish"), "--deadline", "0"],
+                       env=dict(self.env, CFLAGS="-O0"))  # so that gdb knows all variables
+        self.hosts.append(host)
+        host.wait("swims 1")
+        return host
+
+    def save(self, step, more=""):
+        with open(self.path("fish/fish.c"), "w") as f:
+            f.write(more + "#define STEP %d\n" % step + SOURCE)
+
+    def line(self, more=""):
+        text = more + "#define STEP 1\n" + SOURCE
+        return 1 + text[:text.index("/* MARK */")].count("\n")
+
+
+
 @unittest.skipUnless(shutil.which("gdb"), "no gdb")
 @unittest.skipIf(keeltest.SANITIZED, "sanitizers and gdb are in each other's way")
-class Debugger(KeelTest):
+class Gdb(Debugged):
     def gdb(self, host, *commands, meanwhile=None):
         """What gdb prints for these commands, attached to the host."""
         words = ["gdb", "-q", "-nx", "-batch", "-p", str(host.pid), "-iex", "set debuginfod enabled off",
@@ -58,23 +78,6 @@ class Debugger(KeelTest):
         if "$1 = 42" not in said or re.search("ptrace: Operation not permitted", said):
             host.end()
             self.skipTest("this container lets nobody attach: " + said.strip().split("\n")[-1])
-
-    def dev(self):
-        os.makedirs(self.path("fish"))
-        self.save(1)
-        host = DevHost(self, [self.path("fish"), "--deadline", "0"],
-                       env=dict(self.env, CFLAGS="-O0"))  # so that gdb knows all variables
-        self.hosts.append(host)
-        host.wait("swims 1")
-        return host
-
-    def save(self, step, more=""):
-        with open(self.path("fish/fish.c"), "w") as f:
-            f.write(more + "#define STEP %d\n" % step + SOURCE)
-
-    def line(self, more=""):
-        text = more + "#define STEP 1\n" + SOURCE
-        return 1 + text[:text.index("/* MARK */")].count("\n")
 
     def test_a_break_in_the_second_generation_shows_its_source(self):
         host = self.dev()
@@ -109,6 +112,65 @@ class Debugger(KeelTest):
         self.assertRegex(said, r"\$\d+ = 2")
         self.assertRegex(said, r"swim \+ \d+ in section \S+ of \S+/g2/fish\.so")
         host.wait("→ 2", after=marked)
+        host.frames_pass()
+        host.end()
+
+
+@unittest.skipUnless(shutil.which("lldb"), "no lldb")
+@unittest.skipIf(keeltest.SANITIZED, "sanitizers and lldb are in each other's way")
+class Lldb(Debugged):
+    def lldb(self, host, *commands, meanwhile=None):
+        """What lldb prints for these commands, attached to the host."""
+        words = ["lldb", "--no-lldbinit", "--batch", "-p", str(host.pid),
+                 "-o", "process handle -s false -n false -p true SIGUSR1 SIGUSR2"]
+        for command in commands:
+            words += ["-o", command]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                   stdin=subprocess.DEVNULL)
+        try:
+            if meanwhile:
+                meanwhile()
+            said = process.communicate(timeout=keeltest.PATIENCE * 3)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            self.fail("lldb waits in vain: %s\n%s" % (process.communicate()[0], host.story()))
+        finally:
+            process.kill()
+            process.wait()
+        if "attach failed" in said:
+            host.end()
+            self.skipTest("this container lets nobody attach: " + said.strip().split("\n")[-1])
+        return said
+
+    def test_a_break_in_the_second_generation_shows_its_source(self):
+        host = self.dev()
+        more = "/* one\n * two\n * three */\n"
+        self.save(2, more)
+        host.wait("→ 2")
+        host.wait("swims 2")
+        said = self.lldb(host, "breakpoint set -f fish.c -l %d" % self.line(more), "continue", "bt 2",
+                         "print *f", "image list fish.so", "breakpoint delete -f", "detach")
+        self.assertRegex(said, r"fish\.so`swim\(f=0x0*55[0-9a-f]+\) at fish\.c:%d" % self.line(more))
+        self.assertRegex(said, r"-> %d\s+return f->frames \+ 0 \* step; /\* MARK \*/" % self.line(more))
+        self.assertRegex(said, r"\$0 = \(frames = \d+\)")
+        self.assertRegex(said, r"g2/fish\.so")
+        host.frames_pass()
+        host.end()
+
+    def test_a_breakpoint_set_before_the_swap_hits_after_it(self):
+        host = self.dev()
+
+        def swap():
+            time.sleep(2)  # lldb has to be there first; else this is the other test once more
+            self.save(2)
+
+        said = self.lldb(host, "breakpoint set -f fish.c -l %d -c 'step == 2'" % self.line(), "continue",
+                         "bt 2", "print step", "image lookup -v -a $pc", "breakpoint delete -f", "detach",
+                         meanwhile=swap)
+        self.assertRegex(said, r"fish\.so`swim\(f=0x0*55[0-9a-f]+\) at fish\.c:%d" % self.line())
+        self.assertRegex(said, r"\$0 = 2")
+        self.assertRegex(said, r"g2/fish\.so")
+        host.wait("→ 2")
         host.frames_pass()
         host.end()
 
