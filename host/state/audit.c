@@ -198,8 +198,8 @@ int state_check(State *state, Error *err)
 
 Hash state_hash(State *state)
 {
-    const ArenaHead *head = arena_head(state);
-    Hash parts[2] = {hash_bytes(state->base, (uint64_t)meta_pages(head->top) * PAGE_BYTES),
-                     hash_bytes(page_address(state, 1), ((uint64_t)head->top - 1) * PAGE_BYTES)};
+    uint32_t top = arena_top(state), data = top ? top - 1 : 0;
+    Hash parts[2] = {hash_bytes(state->base, (uint64_t)meta_pages(top) * PAGE_BYTES),
+                     hash_bytes(page_address(state, 1), (uint64_t)data * PAGE_BYTES)};
     return hash_bytes(parts, sizeof parts);
 }

@@ -65,13 +65,13 @@ static uint8_t *slot_address(const State *state, uint32_t page, uint32_t class_i
 
 static void partial_remove(State *state, uint32_t page)
 {
-    ArenaHead *head = arena_head(state);
+    uint32_t top = arena_top(state);
     PageInfo *info = page_info(state, page);
-    if (info->prev && info->prev < head->top)
+    if (info->prev && info->prev < top)
         page_info(state, info->prev)->next = info->next;
     else
-        head->partial[info->class_index] = info->next;
-    if (info->next && info->next < head->top)
+        arena_head(state)->partial[info->class_index] = info->next;
+    if (info->next && info->next < top)
         page_info(state, info->next)->prev = info->prev;
     info->next = info->prev = 0;
 }
@@ -82,7 +82,7 @@ static void partial_insert(State *state, uint32_t page)
     PageInfo *info = page_info(state, page);
     info->prev = 0;
     info->next = head->partial[info->class_index];
-    if (info->next && info->next < head->top)
+    if (info->next && info->next < arena_top(state))
         page_info(state, info->next)->prev = page;
     head->partial[info->class_index] = page;
 }
@@ -104,16 +104,16 @@ static uint32_t slab_new(State *state, uint32_t class_index)
 
 static uint8_t *slot_take(State *state, uint32_t class_index)
 {
-    ArenaHead *head = arena_head(state);
-    uint32_t page = head->partial[class_index];
+    uint32_t page = arena_head(state)->partial[class_index];
     if (!page)
         page = slab_new(state, class_index);
     if (!page)
         return NULL;
     PageInfo *info = page_info(state, page < state->data_pages ? page : 0);
     uint64_t slots = slots_in(class_index);
-    if (page >= head->top || info->kind != PAGE_SLAB || info->class_index != class_index ||
-        info->free_slot > slots || info->fresh > slots) {
+    if (page >= arena_top(state) || info->kind != PAGE_SLAB || info->class_index != class_index ||
+        info->free_slot > slots || info->fresh > slots ||
+        (!info->free_slot && info->fresh == slots)) {
         heap_damaged(info, "a slab");
         return NULL;
     }
@@ -147,7 +147,11 @@ static void slot_give(State *state, uint32_t page, uint32_t slot)
     if (--info->live > 0)
         return;
     partial_remove(state, page);
-    uint32_t pages = info->pages;
+    uint32_t pages = heap_slab_pages(info->class_index);
+    if (pages > arena_top(state) - page) {
+        heap_damaged(info, "a slab");
+        return;
+    }
     memset(info, 0, pages * sizeof *info);
     pages_give(state, page, pages);
 }
@@ -259,7 +263,10 @@ uint64_t heap_object_bytes(const State *state, const ObjectHead *head)
     if (head->type == TYPE_OPAQUE || head->type == TYPE_INTERNAL)
         return head->count;
     const TypeRecord *type = type_record(state, head->type);
-    return type ? type->bytes * head->count : 0;
+    uint64_t bytes;
+    if (!type)
+        return 0;
+    return __builtin_mul_overflow(type->bytes, head->count, &bytes) ? UINT64_MAX : bytes;
 }
 
 static void give(State *state, void *object, ObjectHead *head)

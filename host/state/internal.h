@@ -235,8 +235,8 @@ struct State {
 
     struct Leaves *leaves; /* NULL: no hashes are kept */
 
-    int kept_lock;  /* of the folder that holds arena and store; -1: they are memfds */
-    char *kept;     /* that folder */
+    int kept_lock; /* of the folder that holds arena and store; -1: they are memfds */
+    char *kept;    /* that folder */
     char kept_why[160];
     int resumed;    /* it held a state when it was opened */
     int note_fresh; /* for the next commit */
@@ -247,6 +247,13 @@ struct State {
 static inline ArenaHead *arena_head(const State *state)
 {
     return (ArenaHead *)state->base;
+}
+
+/* How many data pages are in use, as far as that can be true: 0 where the module wrote nonsense. */
+static inline uint32_t arena_top(const State *state)
+{
+    uint32_t top = arena_head(state)->top;
+    return top <= state->data_pages ? top : 0;
 }
 
 static inline PageInfo *page_info(const State *state, uint32_t page)
@@ -293,7 +300,12 @@ uint64_t heap_object_bytes(const State *state, const ObjectHead *head);
 /* types.c */
 int type_find(State *state, const char *spelling, const char *file, uint64_t bytes, uint64_t align,
               uint32_t *ret_id);
+/* What the arena says of types is believed only as far as it lies inside of it. */
+uint32_t type_count(const State *state); /* 0: none, or the table is damaged */
 const TypeRecord *type_record(const State *state, uint32_t id);
+/* 0: they don't end where they should. */
+int type_texts(const State *state, const TypeRecord *record, const char **ret_spelling,
+               const char **ret_file);
 
 /* kept.c: arena and store in files of a memory file system, which outlive the process. */
 enum { NOTE_ROOM = 1 << 20 };

@@ -180,7 +180,7 @@ static uint64_t rebase(uint64_t *words, uint64_t count, uint64_t first, uint64_t
 uint64_t state_rebase(State *state, uint64_t first, uint64_t last, uint64_t to)
 {
     const ArenaHead *head = arena_head(state);
-    if (first == to || first >= last || head->top > state->data_pages)
+    if (first == to || first >= last || !head->top || head->top > state->data_pages)
         return 0;
     return rebase((uint64_t *)(void *)page_address(state, 1),
                   (uint64_t)(head->top - 1) * (PAGE_BYTES / 8), first, last, to);

@@ -267,7 +267,7 @@ static uint64_t loose_of(uint32_t id, const uint8_t *page, const StateSpan *imag
 
 uint64_t state_hash_loose(const State *state, const StateSpan *images, int count)
 {
-    uint32_t top = arena_head(state)->top, meta = meta_pages(top);
+    uint32_t top = arena_top(state), meta = meta_pages(top);
     uint64_t sum = 0;
     for (uint32_t id = 0; id < meta; id++)
         sum += loose_of(id, state->base + (uint64_t)id * PAGE_BYTES, images, count);

@@ -27,9 +27,10 @@ static uint32_t pair_of(Walk *w, uint32_t type)
         return 0;
     if (w->pair_of_type[type] == UINT32_MAX) {
         const TypeRecord *record = type_record(w->state, type);
-        const char *spelled = record ? (const char *)(uintptr_t)record->text : "";
-        uint32_t pair =
-            record ? plan_learn(w->m, spelled, spelled + record->spelling_bytes + 1) : 0;
+        const char *spelled, *file;
+        uint32_t pair = record && type_texts(w->state, record, &spelled, &file)
+                            ? plan_learn(w->m, spelled, file)
+                            : 0;
         if (pair && pair_at(w->m, pair)->from_bytes != record->bytes)
             pair = 0; /* the debug information is of another build */
         w->pair_of_type[type] = pair;
@@ -37,7 +38,17 @@ static uint32_t pair_of(Walk *w, uint32_t type)
     return w->pair_of_type[type];
 }
 
-static int take(Walk *w, ObjectHead *head)
+/* The module can write there. */
+static int damaged(Walk *w)
+{
+    return walk_refuse(w,
+                       "the records of the state at %p are damaged: something wrote past an "
+                       "object's end or through a stale pointer",
+                       (void *)w->state->base);
+}
+
+/* `room`: bytes behind its head. */
+static int take(Walk *w, ObjectHead *head, uint64_t room)
 {
     Object *object = add_object(w);
     if (!object)
@@ -47,6 +58,8 @@ static int take(Walk *w, ObjectHead *head)
     object->at = object->to = (uint8_t *)(head + 1);
     object->type = head->type;
     object->bytes = heap_object_bytes(w->state, head);
+    if (object->bytes > room)
+        return damaged(w);
     object->pair = pair_of(w, head->type);
     object->flags = head->reserved & 1 ? OBJECT_MARKED : 0;
     object->count = head->type == TYPE_OPAQUE ? 1 : head->count;
@@ -57,11 +70,20 @@ static int take_slab(Walk *w, uint32_t page)
 {
     const PageInfo info = *page_info(w->state, page);
     uint32_t bytes = heap_slot_bytes(info.class_index), first = w->count;
+    uint32_t pages = heap_slab_pages(info.class_index);
+    if (pages > w->top - page || (uint64_t)info.fresh * bytes > (uint64_t)pages * PAGE_BYTES)
+        return damaged(w);
     for (uint32_t slot = 0; slot < info.fresh; slot++) {
         ObjectHead *head = (ObjectHead *)(page_address(w->state, page) + (uint64_t)slot * bytes);
-        if (head->mark == MARK_SKIP && head->count >= HEAD_BYTES && head->count < bytes)
-            head = (ObjectHead *)((uint8_t *)head + head->count - HEAD_BYTES);
-        int rc = head->mark == MARK_LIVE ? take(w, head) : add_object(w) ? 0 : KEEL_ENOMEM;
+        uint64_t before = HEAD_BYTES;
+        if (head->mark == MARK_SKIP && head->count % HEAD_BYTES == 0 && head->count >= HEAD_BYTES &&
+            head->count < bytes) {
+            before = head->count;
+            head = (ObjectHead *)((uint8_t *)head + before - HEAD_BYTES);
+        }
+        int rc = head->mark == MARK_LIVE ? take(w, head, bytes - before)
+                 : add_object(w)         ? 0
+                                         : KEEL_ENOMEM;
         if (rc)
             return rc;
     }
@@ -74,7 +96,7 @@ static int take_slab(Walk *w, uint32_t page)
             here.opaque = 1; /* free ones too: a stale pointer isn't followed */
         here.pair = i == first || here.pair == object->pair ? object->pair : UINT32_MAX;
     }
-    for (uint32_t i = 0; i < info.pages && page + i < w->top; i++)
+    for (uint32_t i = 0; i < pages; i++)
         w->pages[page + i] = here;
     return 0;
 }
@@ -106,6 +128,11 @@ void index_moved(Walk *w, const Object *object)
 
 static int take_large(Walk *w, uint32_t page)
 {
+    const PageInfo *info = page_info(w->state, page);
+    uint64_t offset = info->object_offset, bytes = (uint64_t)info->pages * PAGE_BYTES;
+    if (info->pages > w->top - page || offset < HEAD_BYTES || offset % HEAD_BYTES ||
+        offset >= bytes)
+        return damaged(w);
     if (w->large_count == w->large_room) {
         uint32_t room = w->large_room ? w->large_room * 2 : 64;
         uint32_t *more = realloc(w->larges, room * sizeof *more);
@@ -115,15 +142,14 @@ static int take_large(Walk *w, uint32_t page)
         w->large_room = room;
     }
     w->larges[w->large_count++] = w->count;
-    uint64_t offset = page_info(w->state, page)->object_offset;
-    return take(w, (ObjectHead *)(page_address(w->state, page) + offset - HEAD_BYTES));
+    return take(w, (ObjectHead *)(page_address(w->state, page) + offset - HEAD_BYTES),
+                bytes - offset);
 }
 
 int index_build(Walk *w)
 {
-    const ArenaHead *arena = arena_head(w->state);
-    w->top = arena->top < w->state->data_pages ? arena->top : w->state->data_pages;
-    w->type_count = arena->type_count;
+    w->top = arena_top(w->state);
+    w->type_count = type_count(w->state);
     w->pages = calloc(w->top + 1, sizeof *w->pages);
     w->pair_of_type = malloc((w->type_count + 1) * sizeof *w->pair_of_type);
     if (!w->pages || !w->pair_of_type)
@@ -134,11 +160,11 @@ int index_build(Walk *w)
         int rc = 0;
         if (info->kind == PAGE_SLAB && info->class_index < HEAP_CLASSES)
             rc = take_slab(w, page);
-        else if (info->kind == PAGE_LARGE && info->object_offset >= HEAD_BYTES)
+        else if (info->kind == PAGE_LARGE)
             rc = take_large(w, page);
         if (rc)
             return rc;
-        page += info->pages ? info->pages : 1;
+        page += info->pages && info->pages <= w->top - page ? info->pages : 1;
     }
     return w->m->failed;
 }

@@ -36,13 +36,12 @@ typedef struct Learning {
 
 int migration_learn_state(Migration *m, State *state)
 {
-    const ArenaHead *head = arena_head(state);
-    for (uint32_t i = 1; i <= head->type_count; i++) {
+    uint32_t count = type_count(state);
+    for (uint32_t i = 1; i <= count; i++) {
         const TypeRecord *record = type_record(state, i);
-        if (!record)
-            continue;
-        const char *spelled = (const char *)(uintptr_t)record->text;
-        plan_learn(m, spelled, spelled + record->spelling_bytes + 1);
+        const char *spelled, *file;
+        if (record && type_texts(state, record, &spelled, &file))
+            plan_learn(m, spelled, file);
     }
     plan_close(m);
     return m->failed;
@@ -50,14 +49,13 @@ int migration_learn_state(Migration *m, State *state)
 
 int migration_list_types(const State *state, Buf *ret)
 {
-    const ArenaHead *head = arena_head(state);
+    uint32_t count = type_count(state);
     int rc = 0;
-    for (uint32_t i = 1; i <= head->type_count && !rc; i++) {
+    for (uint32_t i = 1; i <= count && !rc; i++) {
         const TypeRecord *record = type_record(state, i);
-        if (!record)
+        const char *spelled, *file;
+        if (!record || !type_texts(state, record, &spelled, &file))
             continue;
-        const char *spelled = (const char *)(uintptr_t)record->text;
-        const char *file = spelled + record->spelling_bytes + 1;
         rc = buf_add(ret, spelled, strlen(spelled) + 1);
         rc = rc ? rc : buf_add(ret, file, strlen(file) + 1);
     }
@@ -127,6 +125,8 @@ static int run_objects(Walk *w)
     if (!rc)
         plan_close(w->m);
     rc = rc ? rc : w->m->failed;
+    if (rc && w->code)
+        return rc;
     if (rc)
         return err_set(w->err, rc, "no memory to look at the state");
     if (!touches_objects(w->m))

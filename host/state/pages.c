@@ -28,20 +28,21 @@ void pages_init(State *state)
 static int run_is_free(const State *state, uint32_t first)
 {
     const PageInfo *info = page_info(state, first);
-    return first > 0 && first < arena_head(state)->top && info->kind == PAGE_FREE &&
-           info->first == first && info->pages > 0 && info->pages <= arena_head(state)->top - first;
+    uint32_t top = arena_top(state);
+    return first > 0 && first < top && info->kind == PAGE_FREE && info->first == first &&
+           info->pages > 0 && info->pages <= top - first;
 }
 
 static void bin_remove(State *state, uint32_t first)
 {
     ArenaHead *head = arena_head(state);
     PageInfo *info = page_info(state, first);
-    uint32_t bin = bin_of(info->pages);
-    if (info->prev && info->prev < head->top)
+    uint32_t bin = bin_of(info->pages), top = arena_top(state);
+    if (info->prev && info->prev < top)
         page_info(state, info->prev)->next = info->next;
     else
         head->bins[bin] = info->next;
-    if (info->next && info->next < head->top)
+    if (info->next && info->next < top)
         page_info(state, info->next)->prev = info->prev;
     if (!head->bins[bin])
         head->bin_mask[bin / 64] &= ~(UINT64_C(1) << bin % 64);
@@ -57,7 +58,7 @@ static void bin_insert(State *state, uint32_t first, uint32_t count)
     uint32_t bin = bin_of(count);
     *last = (PageInfo){.kind = PAGE_FREE, .pages = count, .first = first};
     *info = (PageInfo){.kind = PAGE_FREE, .pages = count, .first = first, .next = head->bins[bin]};
-    if (info->next && info->next < head->top)
+    if (info->next && info->next < arena_top(state))
         page_info(state, info->next)->prev = first;
     head->bins[bin] = first;
     head->bin_mask[bin / 64] |= UINT64_C(1) << bin % 64;
@@ -143,11 +144,12 @@ uint32_t pages_take(State *state, uint32_t count, int *ret_zeroed)
 void pages_give(State *state, uint32_t first, uint32_t count)
 {
     ArenaHead *head = arena_head(state);
-    if (first == 0 || first >= head->top || count == 0 || count > head->top - first) {
+    uint32_t top = arena_top(state);
+    if (first == 0 || first >= top || count == 0 || count > top - first) {
         heap_damaged(page_info(state, first < head->data_pages ? first : 0), "a run of pages");
         return;
     }
-    if (first + count < head->top && run_is_free(state, first + count)) {
+    if (first + count < top && run_is_free(state, first + count)) {
         uint32_t more = page_info(state, first + count)->pages;
         bin_remove(state, first + count);
         count += more;
@@ -160,7 +162,7 @@ void pages_give(State *state, uint32_t first, uint32_t count)
         count += first - start;
         first = start;
     }
-    if (first + count == head->top)
+    if (first + count == top)
         head->top = first;
     else
         bin_insert(state, first, count);

@@ -321,19 +321,14 @@ int snapshot_pages(SnapshotReader *r, uint8_t *memory, Error *err)
 /* The type table is read by everybody and written by the host alone: its texts must end. */
 static int types_end(const State *state)
 {
-    const ArenaHead *head = arena_head(state);
-    for (uint32_t id = 1; id <= head->type_count; id++) {
+    const char *spelling, *file;
+    uint32_t count = type_count(state);
+    for (uint32_t id = 1; id <= count; id++) {
         const TypeRecord *type = type_record(state, id);
-        if (!type || type->spelling_bytes > 4096)
-            return 0;
-        const char *spelling = (const char *)(uintptr_t)type->text;
-        uint64_t left = (uintptr_t)state->base + state->max_bytes - type->text;
-        uint64_t most = left < 8200 ? left : 8200;
-        if (spelling[type->spelling_bytes] ||
-            !memchr(spelling + type->spelling_bytes + 1, 0, most - type->spelling_bytes - 1))
+        if (!type || !type_texts(state, type, &spelling, &file))
             return 0;
     }
-    return 1;
+    return count == arena_head(state)->type_count;
 }
 
 int snapshot_load(SnapshotReader *r, State *state, Error *err)

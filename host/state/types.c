@@ -4,7 +4,7 @@
 
 #include "state/internal.h"
 
-enum { TYPES_FIRST = 64, TYPES_MAX = 1 << 20 };
+enum { TYPES_FIRST = 64, TYPES_MAX = 1 << 20, TEXT_MOST = 4096 };
 
 static uint64_t mix(uint64_t hash, const void *data, size_t bytes)
 {
@@ -30,21 +30,47 @@ static int table_sound(const State *state)
            in_arena(state, head->type_index, (uint64_t)head->type_room * 8);
 }
 
+uint32_t type_count(const State *state)
+{
+    uint32_t count = arena_head(state)->type_count;
+    return count && table_sound(state) ? count : 0;
+}
+
 const TypeRecord *type_record(const State *state, uint32_t id)
 {
     const ArenaHead *head = arena_head(state);
     if (id == TYPE_OPAQUE || id > head->type_count || !table_sound(state))
         return NULL;
     const TypeRecord *record = (TypeRecord *)(uintptr_t)head->types + (id - 1);
-    return in_arena(state, record->text, record->spelling_bytes + 1) ? record : NULL;
+    return record->spelling_bytes <= TEXT_MOST &&
+                   in_arena(state, record->text, record->spelling_bytes + 1)
+               ? record
+               : NULL;
 }
 
-static void index_put(uint32_t *table, uint32_t places, uint64_t hash, uint32_t id)
+int type_texts(const State *state, const TypeRecord *record, const char **ret_spelling,
+               const char **ret_file)
+{
+    const char *spelling = (const char *)(uintptr_t)record->text;
+    const char *file = spelling + record->spelling_bytes + 1;
+    uint64_t left = (uintptr_t)state->base + state->max_bytes - (uintptr_t)file;
+    if (file[-1] || !memchr(file, 0, left <= TEXT_MOST ? left : TEXT_MOST + 1))
+        return 0;
+    *ret_spelling = spelling;
+    *ret_file = file;
+    return 1;
+}
+
+/* 0: no place is free, which half of them are where nobody wrote into the table. */
+static int index_put(uint32_t *table, uint32_t places, uint64_t hash, uint32_t id)
 {
     uint32_t at = (uint32_t)hash & (places - 1);
-    while (table[at])
-        at = (at + 1) & (places - 1);
-    table[at] = id;
+    for (uint32_t n = 0; n < places; n++, at = (at + 1) & (places - 1))
+        if (!table[at]) {
+            table[at] = id;
+            return 1;
+        }
+    return 0;
 }
 
 static int table_grow(State *state)
@@ -79,13 +105,13 @@ int type_find(State *state, const char *spelling, const char *file, uint64_t byt
     if (!file)
         file = "";
     size_t spelling_bytes = strlen(spelling), file_bytes = strlen(file);
-    if (spelling_bytes > 4096 || file_bytes > 4096)
+    if (spelling_bytes > TEXT_MOST || file_bytes > TEXT_MOST)
         return KEEL_EINVAL;
     uint64_t key[2] = {bytes, align};
     uint64_t hash = mix(UINT64_C(0xcbf29ce484222325), spelling, spelling_bytes + 1);
     hash = mix(mix(hash, file, file_bytes + 1), key, sizeof key);
     hash ^= hash >> 32;
-    if (head->type_room && !table_sound(state)) {
+    if ((head->type_room || head->type_count) && !table_sound(state)) {
         heap_damaged(head, "the type table");
         return KEEL_EDATA;
     }
@@ -123,8 +149,12 @@ int type_find(State *state, const char *spelling, const char *file, uint64_t byt
                            .text = (uintptr_t)text,
                            .align = (uint32_t)align,
                            .spelling_bytes = (uint32_t)spelling_bytes};
-    uint32_t id = ++head->type_count;
-    index_put((uint32_t *)(uintptr_t)head->type_index, head->type_room * 2, hash, id);
+    uint32_t id = head->type_count + 1;
+    if (!index_put((uint32_t *)(uintptr_t)head->type_index, head->type_room * 2, hash, id)) {
+        heap_damaged(head, "the type table");
+        return KEEL_EDATA;
+    }
+    head->type_count = id;
     *ret_id = id;
     return 0;
 }
@@ -140,7 +170,9 @@ int state_root(State *state, const char *type, const char *file, uint64_t bytes,
         const TypeRecord *is = object ? type_record(state, object->type) : NULL;
         if (!is)
             return err_set(err, KEEL_EDATA, "the root of the state is damaged");
-        const char *spelling = (const char *)(uintptr_t)is->text;
+        const char *spelling, *in_file;
+        if (!type_texts(state, is, &spelling, &in_file))
+            return err_set(err, KEEL_EDATA, "the types of the state are damaged");
         if (is->bytes != bytes || is->align != align || strcmp(spelling, type) != 0)
             return err_set(err, KEEL_ETYPE,
                            "the state's root is a `%s` of %llu bytes (alignment %u), the code asks "
