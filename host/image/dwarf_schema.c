@@ -101,7 +101,8 @@ static void read_all(SchemaReader *r, const void *data, size_t bytes)
     Elf *elf =
         elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)(uintptr_t)data, bytes);
     void *copy = NULL;
-    int compressed = 0, found = elf && elf_kind(elf) == ELF_K_ELF && dwarf_has_debug(elf, &compressed);
+    int compressed = 0,
+        found = elf && elf_kind(elf) == ELF_K_ELF && dwarf_has_debug(elf, &compressed);
     if (found && compressed) { /* libelf unpacks in place, which the file's bytes don't allow */
         elf_end(elf);
         copy = malloc(bytes);
@@ -151,7 +152,9 @@ int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *
     if (rc == KEEL_EIMAGE)
         err_set(err, rc, "its debug information is damaged: build it again");
     else if (rc)
-        err_set(err, rc, "its debug information has more types than can be kept");
+        err_set(err, rc,
+                "its debug information has more types, or a type of more parts, than can be "
+                "kept");
     else if (r.out.flags || !take_embedded(data, bytes, ret, room, ret_bytes))
         rc = schema_pack(&r.out, ret, room, ret_bytes, err);
     schema_maker_done(&r.out);

@@ -16,6 +16,7 @@ typedef struct Finish {
     Hash *now, *next;    /* what tells types apart, a round */
     uint32_t *same, *to; /* the first type that is the same; its place in the packed list */
     uint8_t *state;
+    uint32_t *parts; /* places by value, as schema_check counts them */
 } Finish;
 
 static const char *text_of(const Finish *f, uint32_t at)
@@ -155,6 +156,15 @@ static void name_all(Finish *f)
 
 enum { NEW, BUSY, DONE };
 
+static void add_parts(Finish *f, uint32_t type, uint32_t held)
+{
+    f->parts[type] += f->parts[held];
+    if (f->parts[type] <= SCHEMA_PARTS)
+        return;
+    f->parts[type] = SCHEMA_PARTS + 1;
+    schema_fail(f->r, KEEL_ELIMIT);
+}
+
 static Hash shallow(Finish *f, uint32_t index)
 {
     SchemaType *t = &f->types[index];
@@ -163,6 +173,7 @@ static Hash shallow(Finish *f, uint32_t index)
     if (f->state[index] == BUSY)
         return (Hash){2, 2}; /* a circle by value is nobody's type: schema_check refuses it */
     f->state[index] = BUSY;
+    f->parts[index] = 1;
     uint16_t flags = t->flags & (SCHEMA_SIGNED | SCHEMA_TEXT | SCHEMA_FLEXIBLE | SCHEMA_VIRTUAL);
     Hash hash = mix(t->kind, (Hash){0}, t->bytes, flags);
     if (t->kind == SCHEMA_POINTER) {
@@ -171,6 +182,7 @@ static Hash shallow(Finish *f, uint32_t index)
         hash = mix(1, hash, of_text(name).low, 0);
     } else if (t->kind == SCHEMA_ARRAY) {
         hash = mix(t->count, hash, shallow(f, t->target).low, 0);
+        add_parts(f, index, t->target);
     } else if (t->kind == SCHEMA_OPAQUE) {
         hash = mix(2, hash, of_text(text_of(f, t->name)).low, 0);
     } else if (t->kind == SCHEMA_ENUM) {
@@ -181,6 +193,7 @@ static Hash shallow(Finish *f, uint32_t index)
         for (uint32_t i = 0; i < t->fields; i++) {
             const SchemaField *m = &f->fields[t->first + i];
             Hash inner = shallow(f, m->type);
+            add_parts(f, index, m->type);
             hash = mix(m->offset, hash, inner.low, inner.high);
             hash = mix((uint64_t)m->bit << 8 | m->bits, hash, of_text(text_of(f, m->name)).low, 0);
             if (f->types[m->type].flags & SCHEMA_DESTRUCTOR)
@@ -366,7 +379,8 @@ void schema_finish(SchemaReader *r)
     f.same = calloc(f.count, sizeof *f.same);
     f.to = calloc(f.count, sizeof *f.to);
     f.state = calloc(f.count, 1);
-    if (!f.now || !f.next || !f.same || !f.to || !f.state) {
+    f.parts = calloc(f.count, sizeof *f.parts);
+    if (!f.now || !f.next || !f.same || !f.to || !f.state || !f.parts) {
         schema_fail(r, KEEL_ENOMEM);
     } else {
         find_definitions(&f);
@@ -383,4 +397,5 @@ void schema_finish(SchemaReader *r)
     free(f.same);
     free(f.to);
     free(f.state);
+    free(f.parts);
 }

@@ -204,24 +204,34 @@ static int check_type(const Schema *s, const SchemaType *t)
     }
 }
 
-/* How deep a type holds others by value; the limit and above: too deep, or a circle. */
-static uint32_t depth(const Schema *s, uint8_t *known, uint32_t type, uint32_t level)
+/* What a type holds by value. Depth 0: not known yet. */
+typedef struct Extent {
+    uint32_t depth, parts;
+} Extent;
+
+/* The limit of depth and above: too deep, or a circle, which is left at once: what is on a circle
+ * is never known, and would be asked as often as there are ways to it. */
+static Extent extent(const Schema *s, Extent *known, uint32_t type, uint32_t level)
 {
     const SchemaType *t = &s->types[type];
-    uint32_t deepest = 0;
-    if (known[type])
+    const Extent too_deep = {.depth = SCHEMA_DEPTH + 1};
+    Extent all = {.depth = 0, .parts = 1};
+    if (known[type].depth)
         return known[type];
     if (level >= SCHEMA_DEPTH)
-        return SCHEMA_DEPTH + 1;
-    if (t->kind == SCHEMA_ARRAY)
-        deepest = depth(s, known, t->target, level + 1);
-    for (uint32_t i = 0; i < t->fields && t->kind != SCHEMA_ENUM; i++) {
-        uint32_t d = depth(s, known, s->fields[t->first + i].type, level + 1);
-        deepest = d > deepest ? d : deepest;
+        return too_deep;
+    int is_array = t->kind == SCHEMA_ARRAY;
+    uint32_t count = is_array ? 1 : t->kind == SCHEMA_ENUM ? 0 : t->fields;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t held = is_array ? t->target : s->fields[t->first + i].type;
+        Extent e = extent(s, known, held, level + 1);
+        if (e.depth >= SCHEMA_DEPTH)
+            return too_deep;
+        all.depth = e.depth > all.depth ? e.depth : all.depth;
+        all.parts = all.parts + e.parts > SCHEMA_PARTS ? SCHEMA_PARTS + 1 : all.parts + e.parts;
     }
-    if (deepest >= SCHEMA_DEPTH)
-        return SCHEMA_DEPTH + 1;
-    return known[type] = (uint8_t)(deepest + 1);
+    all.depth++;
+    return known[type] = all;
 }
 
 static int check_types(const Schema *s, Error *err)
@@ -231,13 +241,16 @@ static int check_types(const Schema *s, Error *err)
     for (uint32_t i = 0; i < s->type_count; i++)
         if (!check_type(s, &s->types[i]))
             return bad(err, "a type");
-    uint8_t *known = calloc(1, s->type_count);
+    Extent *known = calloc(s->type_count, sizeof *known);
     if (!known)
         return err_set(err, KEEL_ENOMEM, "no memory for its types");
     int rc = 0;
-    for (uint32_t i = 0; i < s->type_count && !rc; i++)
-        if (depth(s, known, i, 0) > SCHEMA_DEPTH)
-            rc = bad(err, "a type that holds itself");
+    for (uint32_t i = 0; i < s->type_count && !rc; i++) {
+        Extent e = extent(s, known, i, 0);
+        rc = e.depth > SCHEMA_DEPTH   ? bad(err, "a type that holds itself")
+             : e.parts > SCHEMA_PARTS ? bad(err, "a type of too many parts")
+                                      : 0;
+    }
     free(known);
     return rc;
 }

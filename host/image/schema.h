@@ -175,8 +175,11 @@ int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *
 
 /* Checks every count, index, order and size. `*ret` points into `data`, which is aligned to 16.
  * KEEL_EFAULT when anything is wrong. What it lets through: fields lie inside their records, no
- * type holds itself by value, nesting is at most SCHEMA_DEPTH. */
-enum { SCHEMA_DEPTH = 64 };
+ * type holds itself by value, nesting is at most SCHEMA_DEPTH, and who walks through all that a
+ * type holds by value comes to at most SCHEMA_PARTS places (unions in unions would double them a
+ * level).
+ */
+enum { SCHEMA_DEPTH = 64, SCHEMA_PARTS = 1 << 16 };
 int schema_check(const void *data, size_t bytes, Schema *ret, Error *err);
 
 static inline const char *schema_text(const Schema *schema, uint32_t at)

@@ -247,19 +247,28 @@ uint32_t schema_align(const Schema *schema, uint32_t type)
 
 /* ---- addresses ---- */
 
-#define LAST_AT(list, count, wanted, ret)                                   \
-    do {                                                                    \
-        uint32_t low_ = 0, high_ = (count);                                 \
-        while (low_ < high_) {                                              \
-            uint32_t middle_ = low_ + (high_ - low_) / 2;                   \
-            if ((list)[middle_].address <= (wanted))                        \
-                low_ = middle_ + 1;                                         \
-            else                                                            \
-                high_ = middle_;                                            \
-        }                                                                   \
-        (ret) = (int64_t)low_ - 1;                                          \
-        while ((ret) > 0 && (list)[(ret)-1].address == (list)[ret].address) \
-            (ret)--;                                                        \
+/* The first index whose address is at least `wanted`. */
+#define FIRST_AT(list, count, wanted, ret)                \
+    do {                                                  \
+        uint32_t low_ = 0, high_ = (count);               \
+        while (low_ < high_) {                            \
+            uint32_t middle_ = low_ + (high_ - low_) / 2; \
+            if ((list)[middle_].address < (wanted))       \
+                low_ = middle_ + 1;                       \
+            else                                          \
+                high_ = middle_;                          \
+        }                                                 \
+        (ret) = (int64_t)low_;                            \
+    } while (0)
+
+/* Of several at the last address that is at most `wanted` the first. */
+#define LAST_AT(list, count, wanted, ret)                                 \
+    do {                                                                  \
+        FIRST_AT(list, count, wanted, ret);                               \
+        if ((ret) == (int64_t)(count) || (list)[ret].address != (wanted)) \
+            (ret)--;                                                      \
+        if ((ret) >= 0)                                                   \
+            FIRST_AT(list, count, (list)[ret].address, ret);              \
     } while (0)
 
 int64_t schema_static_at(const Schema *schema, uint64_t address)

@@ -125,7 +125,8 @@ static int read_sections(Symbols *s, Error *err)
         rc = take_section(s, elf_getscn(s->elf, i), i, names, err);
     if (!rc && s->alloc_count > 4096)
         rc = damaged(err, "it has too many sections in memory");
-    sort_alloc(s);
+    if (!rc)
+        sort_alloc(s);
     for (size_t i = 1; !rc && i < s->section_count; i++) {
         GElf_Shdr h;
         Elf_Scn *scn = elf_getscn(s->elf, i);

@@ -184,6 +184,40 @@ static void damage_is_refused(void **unused)
     free(copy);
 }
 
+/* Type 1 holds type 2 twice, that one type 3 …: the last holds `last` twice. */
+static int check_tower(uint32_t levels, uint32_t last)
+{
+    SchemaMaker maker = {0};
+    SchemaType type = {.kind = SCHEMA_VOID};
+    Schema s;
+    Error err;
+    size_t bytes = 0;
+    buf_add(&maker.strings, "", 1);
+    buf_add(&maker.types, &type, sizeof type);
+    for (uint32_t i = 1; i <= levels; i++) {
+        SchemaField field = {.type = i < levels ? i + 1 : last};
+        type = (SchemaType){.kind = SCHEMA_UNION, .bytes = 8, .first = 2 * (i - 1), .fields = 2};
+        buf_add(&maker.types, &type, sizeof type);
+        buf_add(&maker.fields, &field, sizeof field);
+        buf_add(&maker.fields, &field, sizeof field);
+    }
+    assert_int_equal(schema_pack(&maker, packed, ROOM, &bytes, &err), 0);
+    schema_maker_done(&maker);
+    return schema_check(packed, bytes, &s, &err);
+}
+
+/* Whoever follows all that is held by value ends, and soon. */
+static void towers_and_circles_end(void **unused)
+{
+    (void)unused;
+    assert_int_equal(check_tower(12, 0), 0);
+    assert_int_equal(check_tower(40, 0), KEEL_EFAULT);
+    assert_int_equal(check_tower(63, 0), KEEL_EFAULT);
+    assert_int_equal(check_tower(1, 1), KEEL_EFAULT);
+    assert_int_equal(check_tower(30, 7), KEEL_EFAULT);
+    assert_int_equal(check_tower(200, 0), KEEL_EFAULT);
+}
+
 static void a_file_without_debug_information_has_no_types(void **unused)
 {
     (void)unused;
@@ -206,6 +240,7 @@ int main(void)
         cmocka_unit_test(statics_are_known_by_their_function),
         cmocka_unit_test(an_address_in_an_initialiser_is_known_by_its_meaning),
         cmocka_unit_test(damage_is_refused),
+        cmocka_unit_test(towers_and_circles_end),
         cmocka_unit_test(a_file_without_debug_information_has_no_types),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
