@@ -239,7 +239,7 @@ size_t source_number_text(const char *was, size_t was_bytes, uint32_t kind, doub
 
 static int read_text(const char *file, char **ret_text, struct stat *ret_stat, Error *err)
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, ret_stat)) {
         int code = err_errno(err, KEEL_EIO, errno, "cannot read %s", file);
         if (fd >= 0)

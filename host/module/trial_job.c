@@ -258,13 +258,15 @@ int trial_answer_read(int fd, TrialWireResult *ret, int *ret_fd, Error *err)
 {
     union {
         struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))]; /* more than one are dropped by the kernel */
+        char room[CMSG_SPACE(sizeof(int))];
     } control = {0};
     struct iovec part = {.iov_base = ret, .iov_len = sizeof *ret};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = control.room,
-                             .msg_controllen = sizeof control.room};
+                             /* Not CMSG_SPACE, whose padding is room for a second descriptor:
+                              * what has no room is closed by the kernel. */
+                             .msg_controllen = CMSG_LEN(sizeof(int))};
     ssize_t n;
     do
         n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);

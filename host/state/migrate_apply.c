@@ -205,11 +205,20 @@ static int has_tail(const Pair *pair, const Object *object)
     return pair->from_tail && object->type == TYPE_OPAQUE;
 }
 
+/* What pointers call a block may be shorter than it; a typed one's count is its own, also of a
+ * struct without fields. */
+static uint64_t elements(const Object *object, const Pair *pair)
+{
+    if (object->type != TYPE_OPAQUE)
+        return object->count;
+    return pair->from_bytes ? object->bytes / pair->from_bytes : 0;
+}
+
 /* Unchanged ones: only the pointers that lead elsewhere now. */
 static int follow_pointers(Walk *w, const Object *object, const Pair *pair, int mode)
 {
     int rc = 0;
-    for (uint64_t at = 0; !rc && at + pair->from_bytes <= object->bytes; at += pair->from_bytes) {
+    for (uint64_t i = 0, at = 0; !rc && i < elements(object, pair); i++, at += pair->from_bytes) {
         rc = apply_ops(w, pair, pair->first_op, pair->ops, object->at + at, object->at + at, mode);
         if (has_tail(pair, object))
             break;
@@ -240,12 +249,17 @@ static int new_size(Walk *w, const Object *object, const Pair *pair, uint64_t *r
         *ret = bytes;
         return 0;
     }
+    if (object->type != TYPE_OPAQUE)
+        return __builtin_mul_overflow(object->count, pair->to_bytes, ret)
+                   ? walk_refuse(w, "no room in the state for so many %s",
+                                 plan_text(w->m, pair->name))
+                   : 0;
     if (!pair->from_bytes || !pair->to_bytes || object->bytes % pair->from_bytes)
         return walk_refuse(w,
                            "a block of %llu bytes is called %s by a pointer, and isn't a whole "
                            "number of them",
                            (unsigned long long)object->bytes, plan_text(w->m, pair->name));
-    *ret = object->bytes / pair->from_bytes * pair->to_bytes;
+    *ret = elements(object, pair) * pair->to_bytes;
     return 0;
 }
 
@@ -261,8 +275,9 @@ static int new_type(Walk *w, const Object *object, const Pair *pair, uint32_t *r
     const TypeRecord *record = type_record(w->state, object->type);
     if (!record)
         return walk_refuse(w, "the types of the state are damaged");
-    const char *spelled = (const char *)(uintptr_t)record->text;
-    const char *file = spelled + record->spelling_bytes + 1;
+    const char *spelled, *file;
+    if (!type_texts(w->state, record, &spelled, &file))
+        return walk_refuse(w, "the types of the state are damaged");
     const Schema *to = pair_schema(w->m, pair);
     uint32_t align = record->align == pair->from_align ? pair->to_align : record->align;
     const SchemaType *t = &w->m->from->types[pair->from];
@@ -338,7 +353,7 @@ static int convert(Walk *w, const Object *object, const Pair *pair)
 {
     if (has_tail(pair, object))
         return convert_with_tail(w, object, pair);
-    return convert_elements(w, object, pair, object->bytes / pair->from_bytes);
+    return convert_elements(w, object, pair, elements(object, pair));
 }
 
 static int check_object(Walk *w, const Object *object, const Pair *pair)
@@ -347,7 +362,7 @@ static int check_object(Walk *w, const Object *object, const Pair *pair)
     int rc = 0;
     if (pair->same || has_tail(pair, object))
         return follow_pointers(w, object, pair, APPLY_CHECK);
-    for (uint64_t at = 0; !rc && at + pair->from_bytes <= object->bytes; at += pair->from_bytes)
+    for (uint64_t i = 0, at = 0; !rc && i < elements(object, pair); i++, at += pair->from_bytes)
         rc = apply_ops(w, pair, pair->first_op, pair->ops, object->at + at, none, APPLY_CHECK);
     return rc;
 }
@@ -392,7 +407,7 @@ int apply_objects(Walk *w)
             continue;
         }
         rc = convert(w, object, &pair);
-        uint64_t count = has_tail(&pair, object) ? 1 : object->bytes / pair.from_bytes;
+        uint64_t count = has_tail(&pair, object) ? 1 : elements(object, &pair);
         w->rewritten[object->pair] += count;
         w->result->objects += count;
     }

@@ -2,6 +2,7 @@
  * compare with. */
 #include "swap/feed.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,8 @@ int feed_new(Feed **ret, Error *err)
     if (!feed)
         return err_set(err, KEEL_ENOMEM, "no memory to feed a second generation");
     feed->fd = memfd_create("keel-feed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (feed->fd < 0 || ftruncate(feed->fd, sizeof(Shared)))
+    if (feed->fd < 0 || ftruncate(feed->fd, sizeof(Shared)) ||
+        fcntl(feed->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW))
         goto failed;
     feed->shared =
         mmap(NULL, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, feed->fd, 0);

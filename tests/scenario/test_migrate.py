@@ -379,6 +379,44 @@ class Migrate(keeltest.KeelTest):
         self.assertEqual(host.slot()["generation"], 1)
         host.end()
 
+    def test_a_struct_without_fields_gets_its_first(self):
+        work = "keel_state(k, struct st);"
+        host = self.swapped(module(1, "struct st { };", start=work, frame=work),
+                            module(2, "struct st { int n; };", start=work, frame=work,
+                                   look="keel_info(k, \"n %d\", keel_state(k, struct st)->n);"))
+        host.wait("build 2 runs")
+        self.assertEqual(host.texts("^m: n "), ["m: n 0"])
+        self.place(module(3, "struct st { };", start=work, frame=work))
+        host.wait("build 3 runs")
+        host.end()
+
+    def test_types_of_endless_parts_are_not_followed(self):
+        tower = "union u0 { int n; void *at; };" + "".join(
+            f"union u{i} {{ union u{i - 1} a, b; }};" for i in range(1, 50))
+        work = "keel_state(k, struct st)->n++;"
+        first = module(1, tower + "struct st { union u49 u; int n; };", start=work, frame=work)
+        host = self.swapped(first, module(2, tower + "struct st { int more; union u49 u; int n; };",
+                                          start=work, frame=work))
+        host.wait("the state's root is a `struct st` of 16 bytes")
+        self.place(module(4, tower + "struct st { union u49 u; int n; };", start=work, frame=work))
+        host.wait("build 4 runs")
+        host.end()
+
+    def test_damaged_records_are_not_followed(self):
+        """In a page's record stands where its object begins: here behind the end of everything."""
+        types = "struct order { int id; %s int left; }; struct st { struct order *all; int frames; };"
+        start = "struct st *s = keel_state(k, struct st); s->all = keel_new_array(k, struct order," \
+                " 4000);"
+        spoil = "struct st *s = keel_state(k, struct st); if (++s->frames == 5)" \
+                " for (char *info = (char *)0x550000001000, *end = info + 32 * 100; info < end;" \
+                "  info += 32) if (*info == 4) { info[24 + 4] = 1; keel_info(k, \"spoilt\"); }"
+        host = self.running(module(1, types % "", start=start, frame=spoil), "--trial", "off")
+        host.wait("spoilt")
+        self.place(module(2, types % "double price;", start=start, frame=spoil))
+        host.wait("the records of the state at .* are damaged")
+        self.assertEqual(host.texts("build 2 runs"), [])
+        host.end()
+
     def test_open_arrays_and_blocks_in_blocks(self):
         types = "struct row { int n; %s struct cell { int v; struct row *home; } cells[]; };" \
                 "struct st { struct row **rows; float *values; int count; };"
