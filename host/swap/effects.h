@@ -49,6 +49,7 @@ struct Task {
     void *output;
     uint64_t output_bytes;
     Task *next; /* in the list of ended ones */
+    Task *also; /* in the list of forgotten ones */
 };
 
 typedef enum EffectKind {
@@ -84,6 +85,7 @@ typedef struct Effects {
     TaskPlace *tasks; /* EFFECTS_TASKS */
     uint32_t task_top, task_count;
     _Atomic(Task *) ended; /* newest first; pushed by workers */
+    Task *forgotten;       /* cancelled while their work ran: it may run on */
     _Atomic uint32_t running;
 
     Pictures pictures;

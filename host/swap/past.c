@@ -156,8 +156,10 @@ static int keep_frame(Past *past)
 static int keep_moment(Past *past)
 {
     Slot *slot = past->slot;
-    Moment moment = {
-        .frames = slot->frame.index + 1, .last_ns = slot->last_time_ns, .wall_ns = slot->wall_ns};
+    Moment moment = {.frames = slot->frame.index + 1,
+                     .last_ns = slot->last_time_ns,
+                     .wall_ns = slot->wall_ns,
+                     .input = slot->inputs.committed};
     Error err = {0};
     memcpy(moment.random, slot->random, sizeof moment.random);
     if (past->moment_count == MOMENTS)

@@ -18,6 +18,15 @@ static void task_free(Task *task)
     free(task);
 }
 
+static void remember_no_more(Effects *effects, const Task *task)
+{
+    Task **at = &effects->forgotten;
+    while (*at && *at != task)
+        at = &(*at)->also;
+    if (*at)
+        *at = task->also;
+}
+
 static Task *take_ended(Effects *effects)
 {
     Task *newest = atomic_exchange(&effects->ended, NULL), *oldest = NULL;
@@ -186,6 +195,8 @@ int tasks_collect(Effects *effects, int64_t now_ns, Inputs *inputs, uint64_t *re
         if (place) {
             place->task = NULL;
             effects->task_count--;
+        } else {
+            remember_no_more(effects, task);
         }
         task_free(task);
     }
@@ -227,8 +238,12 @@ void task_forget(Effects *effects, uint32_t index)
         atomic_fetch_sub(&effects->running, 1);
         begun = 0;
     }
-    if (!begun)
+    if (!begun) {
         task_free(task);
+    } else {
+        task->also = effects->forgotten;
+        effects->forgotten = task;
+    }
     place->task = NULL;
     effects->task_count--;
 }
@@ -268,6 +283,12 @@ void task_unreserve(Effects *effects, uint32_t index)
     effects->task_count--;
 }
 
+static void bound(const Task *task)
+{
+    if (task && task->generation)
+        guard_bound(task->generation->number, 1);
+}
+
 /* Nonzero: some work has not ended after three seconds. */
 static int wait_for_work(const Effects *effects)
 {
@@ -296,8 +317,9 @@ void tasks_done(Effects *effects)
     }
     if (wait_for_work(effects)) { /* it doesn't look whether it is cancelled */
         for (uint32_t i = 0; i < effects->task_top; i++)
-            if (effects->tasks[i].task && effects->tasks[i].task->generation)
-                guard_bound(effects->tasks[i].task->generation->number, 1);
+            bound(effects->tasks[i].task);
+        for (const Task *task = effects->forgotten; task; task = task->also)
+            bound(task);
         while (wait_for_work(effects))
             ;
     }
@@ -305,6 +327,7 @@ void tasks_done(Effects *effects)
         next = task->next;
         task_free(task);
     }
+    effects->forgotten = NULL;
 }
 
 /* A place as it is carried. */

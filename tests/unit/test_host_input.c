@@ -233,6 +233,37 @@ static void a_script_goes_frame_by_frame(void **unused)
     rig_close(&desk.rig);
 }
 
+/* Held since long before the moment that the slot is put back to. */
+static void going_back_brings_the_keys_of_then(void **unused)
+{
+    (void)unused;
+    Desk desk;
+    memset(&desk, 0, sizeof desk);
+    rig_open(&desk.rig, NULL);
+    Host *host = desk.rig.host;
+    host->past_span_ns = 10 * INT64_C(1000000000);
+    struct keel_slot_options options = {.size = sizeof options, .no_watch = 1, .user = &desk.part};
+    if (keel_host_add(host, rig_file("fx_input"), &options, &desk.rig.slots[0]))
+        fail_msg("%s", keel_host_error());
+    give(&desk, KEEL_INPUT_KEY_DOWN, KEEL_KEY_SPACE, NULL);
+    rig_frames(&desk.rig, 500); /* moments are 0.1 s or more apart */
+    int64_t then_ns = host->module_ns;
+    rig_frames(&desk.rig, 500);
+    give(&desk, KEEL_INPUT_KEY_UP, KEEL_KEY_SPACE, NULL);
+    rig_frames(&desk.rig, 5);
+    assert_false(desk.part.space_held);
+    Error err = {0};
+    if (host_go_back(host, then_ns, 1, &err))
+        fail_msg("%s", err.text);
+    assert_true(desk.part.space_held); /* the frame of then, run again */
+    rig_frame(&desk.rig);
+    assert_true(desk.part.space_held);
+    assert_int_equal(desk.part.presses_counted, 1);
+    rig_frames(&desk.rig, 1000); /* to the end of what is recorded, and beyond */
+    assert_false(desk.part.space_held);
+    rig_close(&desk.rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +274,7 @@ int main(void)
         cmocka_unit_test(the_clipboard_counts_with_the_frame),
         cmocka_unit_test(a_window_has_the_clipboard_and_is_told_the_wishes),
         cmocka_unit_test(a_script_goes_frame_by_frame),
+        cmocka_unit_test(going_back_brings_the_keys_of_then),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
