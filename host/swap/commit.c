@@ -75,6 +75,7 @@ static int install(Attempt *attempt, Error *err)
 {
     Slot *slot = attempt->slot;
     Fault fault = {0};
+    memcpy(attempt->random, slot->random, sizeof attempt->random);
     if (attempt->how == TRIAL_KEEP && slot->running &&
         migrating_by_hooks(attempt, slot->running, attempt->fresh))
         attempt->how = TRIAL_HOOKS; /* it was not tried, else this would be known */
@@ -156,12 +157,19 @@ static void put_back(Attempt *attempt, Generation *old)
     state_commit(slot->state, NULL);
 }
 
+/* Also those that hooks took. */
+static void take_back_random(const Attempt *attempt)
+{
+    memcpy(attempt->slot->random, attempt->random, sizeof attempt->random);
+}
+
 /* The slot as before install; its inputs stay with the frame that is open. */
 static void take_out(Attempt *attempt, Generation *old)
 {
     effects_undo(&attempt->slot->effects);
     state_undo(attempt->slot->state, NULL);
     put_back(attempt, old);
+    take_back_random(attempt);
 }
 
 int group_commit(Group *group, Error *err)
@@ -253,6 +261,7 @@ static void old_ones_again(Group *group)
     for (uint32_t i = 0; i < group->count; i++) {
         Slot *slot = group->attempts[i].slot;
         put_back(&group->attempts[i], slot->probation.old);
+        take_back_random(&group->attempts[i]);
         slot->breaker.open = slot->probation.stopped;
         leave_probation(slot);
         slot->swaps--;

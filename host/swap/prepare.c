@@ -234,6 +234,8 @@ static void save_on_frame(void *user)
     Group *group = attempt->group;
     Slot *slot = attempt->slot;
     Error *err = &group->err;
+    uint64_t random[4];
+    memcpy(random, slot->random, sizeof random);
     err->code = KEEL_OK;
     attempt->saved.bytes = 0;
     if (!slot->running || slot->running->number != attempt->expected) {
@@ -247,6 +249,7 @@ static void save_on_frame(void *user)
                 slot->name, attempt->tried.text, attempt->fault.text);
     }
     effects_undo(&slot->effects);
+    memcpy(slot->random, random, sizeof slot->random);
     Error undo = {0};
     if (state_undo(slot->state, &undo) && attempt->fault.kind != FAULT_NONE &&
         attempt->fault.kind != FAULT_ERROR)

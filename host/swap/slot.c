@@ -202,10 +202,11 @@ static int32_t writer_write(struct keel_writer *writer, const void *data, uint64
 {
     EntryCall *call = writer->host;
     const volatile uint8_t *probe = data;
-    if (bytes) { /* a bad pointer is the module's fault: found before the host is entered */
-        (void)probe[0];
+    /* A bad pointer is the module's fault: found before the host is entered. */
+    for (uint64_t at = 0; at < bytes; at += 4096)
+        (void)probe[at];
+    if (bytes)
         (void)probe[bytes - 1];
-    }
     guard_host_enter();
     int rc = buf_add(call->out, data, (size_t)bytes);
     guard_host_leave();

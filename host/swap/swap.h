@@ -158,13 +158,14 @@ struct Attempt {
     float screen[3]; /* what the slot drew on when the state was pinned */
     uint32_t saved_version;
     TrialState how;
-    int proven;        /* these bytes ran on this state in the process before: no trial */
-    uint64_t expected; /* number of the generation that ran when the state was pinned; 0: none */
-    Generation *fresh; /* until it runs for good or is retired */
-    uint64_t number;   /* of fresh */
-    Fault fault;       /* of a save that failed */
-    int emptied;       /* its slot's state was reset for the hooks and doesn't count yet */
-    char note[512];    /* why the trial was inconclusive or didn't run */
+    int proven;         /* these bytes ran on this state in the process before: no trial */
+    uint64_t expected;  /* number of the generation that ran when the state was pinned; 0: none */
+    Generation *fresh;  /* until it runs for good or is retired */
+    uint64_t number;    /* of fresh */
+    Fault fault;        /* of a save that failed */
+    uint64_t random[4]; /* the slot's numbers before fresh was installed */
+    int emptied;        /* its slot's state was reset for the hooks and doesn't count yet */
+    char note[512];     /* why the trial was inconclusive or didn't run */
     TrialResult tried;
     AttemptTrust trust;
     struct Shadow *shadow; /* it runs beside the running generation, or NULL */

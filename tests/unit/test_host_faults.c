@@ -4,6 +4,8 @@
 
 #include "host_rig.h"
 
+#include "swap/slot.h"
+
 static void a_faulting_frame_never_happened(void **unused)
 {
     (void)unused;
@@ -310,6 +312,67 @@ static void nor_without_a_checkpoint(void **unused)
     restored(KEEL_TIER_OFF);
 }
 
+static void took(const Slot *slot, const uint64_t before[4], int numbers)
+{
+    Slot other = {0};
+    memcpy(other.random, before, sizeof other.random);
+    while (numbers-- > 0)
+        slot_random(&other);
+    assert_memory_equal(slot->random, other.random, sizeof other.random);
+}
+
+/* The random numbers that hooks take count as the swap does, or a replay would get others. */
+static void hooks_that_count_for_nothing_take_no_random_numbers(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    rig_start(&rig, NULL, 1);
+    const Slot *slot = rig.slots[0];
+    uint64_t before[4];
+    memcpy(before, slot->random, sizeof before);
+    rig.parts[0].always = PART_HOOKS_RANDOM;
+    rig.parts[0].orders[1] = PART_HOOKS_RANDOM;
+    rig.parts[0].orders[3] = PART_HOOKS_RANDOM | PART_RESTORE_FAIL;
+    assert_int_equal(rig_swap(&rig, "fx_part3", 0, NULL), KEEL_EREFUSED);
+    took(slot, before, 0);
+    rig.parts[0].orders[3] = PART_HOOKS_RANDOM | PART_CRASH;
+    assert_int_equal(rig_swap(&rig, "fx_part3", 0, NULL), KEEL_EFAULT);
+    assert_int_equal(rig.parts[0].saves, 2);
+    assert_int_equal(rig.parts[0].restores, 2);
+    took(slot, before, 0);
+    rig_close(&rig);
+}
+
+static void nor_does_a_save_for_the_trial(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    struct keel_host_options options = rig_options();
+    options.trial = KEEL_TRIAL_ON;
+    rig_start(&rig, &options, 1);
+    uint64_t before[4];
+    memcpy(before, ((const Slot *)rig.slots[0])->random, sizeof before);
+    rig.parts[0].always = rig.parts[0].orders[1] = rig.parts[0].orders[3] = PART_HOOKS_RANDOM;
+    assert_int_equal(rig_swap(&rig, "fx_part3", 0, NULL), KEEL_OK);
+    assert_int_equal(rig.parts[0].saves, 2); /* for the trial, then in earnest */
+    assert_int_equal(rig.parts[0].restores, 1);
+    took(rig.slots[0], before, 2);
+    rig_close(&rig);
+}
+
+/* Where its first and its last page can be read, too. */
+static void what_save_cannot_read_is_its_own_fault(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    char error[1024];
+    rig_start(&rig, NULL, 1);
+    rig.parts[0].orders[1] = PART_SAVE_HOLE;
+    assert_int_equal(rig_swap(&rig, "fx_part3", 0, error), KEEL_EFAULT);
+    assert_non_null(strstr(error, "save failed"));
+    rig_close(&rig);
+}
+
 /* Its writable data can't be kept, so it can't be undone: refused, not run half. */
 static void too_much_writable_data_is_refused(void **unused)
 {
@@ -343,6 +406,9 @@ int main(void)
         cmocka_unit_test(a_save_that_crashes_refuses),
         cmocka_unit_test(a_refused_restore_loses_nothing),
         cmocka_unit_test(nor_without_a_checkpoint),
+        cmocka_unit_test(hooks_that_count_for_nothing_take_no_random_numbers),
+        cmocka_unit_test(nor_does_a_save_for_the_trial),
+        cmocka_unit_test(what_save_cannot_read_is_its_own_fault),
         cmocka_unit_test(too_much_writable_data_is_refused),
     };
     cmocka_set_test_filter(getenv("KEEL_TEST_ONLY"));
