@@ -36,6 +36,17 @@ static FaultKind landed(GuardFrame *frame, Fault *ret_fault)
     return thread->fault.kind;
 }
 
+/* What it would do now is run the host's frames a second time, on the same state. */
+static _Noreturn void end_child(void)
+{
+    enum { STATUS_CAME_BACK = 70 };
+    static const char text[] = "keel: a child process that a module forked came back from the "
+                               "module's call: it ends\n";
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)written;
+    _exit(STATUS_CAME_BACK);
+}
+
 static FaultKind not_begun(Fault *ret_fault, const Error *err)
 {
     if (ret_fault) {
@@ -84,6 +95,8 @@ FaultKind guard_run(uint64_t owner, int64_t deadline_ns, GuardFunction *function
     function(user);
 
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (__builtin_expect(guard_state.forked, 0))
+        end_child();
     GUARD_STORE(thread->depth, frame.level);
     guard_state.frame = frame.outer;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -133,7 +146,7 @@ static void fill_here(GuardThread *thread, FaultKind kind, int code, uintptr_t p
 int guard_raise(FaultKind kind, int code, const char *format, ...)
 {
     GuardFrame *frame = guard_state.frame;
-    if (!frame)
+    if (!frame || guard_is_another_process())
         return 0;
     /* From here on this is the host's own code, whatever depth it was called at. */
     guard_host_enter();
@@ -175,7 +188,7 @@ void guard_act_on_pending(void)
 static void on_exit_called(int status, void *unused)
 {
     (void)unused;
-    if (!guard_in_module())
+    if (!guard_in_module() || guard_is_another_process())
         return;
     on_exit(on_exit_called, NULL);
     guard_raise(FAULT_EXIT, status, "called exit(%d)", status);
@@ -183,7 +196,7 @@ static void on_exit_called(int status, void *unused)
 
 static void on_quick_exit_called(void)
 {
-    if (!guard_in_module())
+    if (!guard_in_module() || guard_is_another_process())
         return;
     at_quick_exit(on_quick_exit_called);
     guard_raise(FAULT_EXIT, 0, "called quick_exit");

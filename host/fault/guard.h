@@ -57,8 +57,9 @@ typedef struct Fault {
 #define GUARD_DEADLINE_SIGNAL (SIGRTMIN + 6)
 
 /* Process-wide; counted. Signal handlers, the watchdog and the probe thread. In a forked child the
- * two threads are gone: call it there once more. Not undone by dlclose: the library that holds this
- * must stay loaded. */
+ * two threads are gone, and its faults are its own: call it there once more. A child that was
+ * forked in a guarded call is its module's, and ends where it would come back from that call. Not
+ * undone by dlclose: the library that holds this must stay loaded. */
 int guard_install(Error *err);
 void guard_uninstall(void);
 
@@ -93,7 +94,7 @@ FaultKind guard_run(uint64_t owner, int64_t deadline_ns, GuardFunction *function
                     Fault *ret_fault);
 
 /* From inside guard_run, by the host on the module's behalf: ends the guarded call with this fault.
- * Returns only when there is no guarded call on this thread (then it returns 0). */
+ * Returns only when there is no guarded call of this process on this thread (then it returns 0). */
 int guard_raise(FaultKind kind, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -104,6 +105,7 @@ typedef struct GuardState {
     uint32_t host_depth;
     uint32_t pending;  /* a deadline passed in host depth */
     uint32_t handling; /* in the guard's own signal handler */
+    uint32_t forked;   /* in a child that was forked inside the innermost guarded call */
 } GuardState;
 extern _Thread_local GuardState guard_state __attribute__((tls_model("initial-exec")));
 

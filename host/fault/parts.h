@@ -25,6 +25,10 @@ int walk_frames(const GuardThread *thread, uintptr_t fp, uintptr_t *ret_frames, 
 uintptr_t walk_module_site(const GuardThread *thread, const Machine *machine, const Fault *fault);
 int walk_readable(uintptr_t address);
 
+/* thread.c: nonzero in a forked child that didn't install the guard for itself. Async-signal-safe.
+ */
+int guard_is_another_process(void);
+
 /* describe.c: fills all of *fault for a signal; kind too. Async-signal-safe. */
 void describe_signal(Fault *fault, const GuardThread *thread, int number, const siginfo_t *info,
                      const ucontext_t *context);

@@ -6,8 +6,9 @@
  * `handling`. The kernel tells by the stack pointer whether the alternate stack is in use, so a
  * jump frees it too.
  *
- * A fault that isn't a module's goes to the handler that was there before, or gets its default
- * action with the faulting registers, so that a core dump shows the place. */
+ * A fault that isn't a module's, or happens in a child process that a module forked, goes to the
+ * handler that was there before, or gets its default action with the faulting registers, so that a
+ * core dump shows the place. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -141,6 +142,10 @@ static void on_fault(int number, siginfo_t *info, void *user_context)
         return;
     }
     guard_state.handling = 1;
+    if (guard_is_another_process()) {
+        chain(number, info, user_context);
+        return;
+    }
     GuardThread *thread = guard_state.thread;
     GuardFrame *frame = guard_state.frame;
 

@@ -34,6 +34,7 @@ static int installed; /* in any way */
 static int handled;   /* with signals, watchdog and probe */
 static pthread_key_t at_thread_exit;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all above */
+static pid_t process;                                    /* that installed the guard */
 
 GuardThread *thread_at(int i)
 {
@@ -181,15 +182,25 @@ static void in_child(void)
     for (int i = 0; i < record_count; i++)
         if (records[i] != guard_state.thread)
             records[i]->in_use = 0;
-    if (guard_state.thread)
+    if (guard_state.thread) {
         guard_state.thread->tid = (int)syscall(SYS_gettid);
+        GUARD_STORE(guard_state.thread->late_sequence, 0);
+    }
+    guard_state.pending = 0;
+    guard_state.forked = guard_state.frame != NULL;
     watchdog_forked();
     probe_forked();
+}
+
+int guard_is_another_process(void)
+{
+    return getpid() != GUARD_LOAD(process);
 }
 
 static int first_time(Error *err)
 {
     static int done;
+    GUARD_STORE(process, getpid());
     if (done)
         return 0;
     if (pthread_key_create(&at_thread_exit, thread_end))
@@ -206,10 +217,9 @@ static pthread_mutex_t one_installs = PTHREAD_MUTEX_INITIALIZER;
 
 int guard_install(Error *err)
 {
-    int code = 0;
     pthread_mutex_lock(&one_installs);
+    int code = first_time(err);
     if (!handled) {
-        code = first_time(err);
         if (!code)
             code = signals_install(err);
         if (code)

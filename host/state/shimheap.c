@@ -1,7 +1,9 @@
 /* The malloc shim's side of the host: the heap table, which thread is in which slot's call, and
  * frees that wait for the boundary. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "fault/guard.h"
 #include "state/internal.h"
@@ -95,8 +97,25 @@ static int32_t heap_leave(const struct keel_heap *h, int32_t kind, int32_t code)
     return state_module_leaves(kind, code);
 }
 
+/* The arena is shared memory, and a child that a module forks has it as it has all other: as a copy
+ * that is its own. */
+static void in_child(void)
+{
+    for (const State *state = entered; state; state = state->outer)
+        if (mmap(state->base, state->max_bytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, state->arena_fd, 0) == MAP_FAILED)
+            munmap(state->base, state->max_bytes);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
 void shim_init(State *state)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
     state->heap = (struct keel_heap){.size = sizeof(struct keel_heap),
                                      .arena_first = (uintptr_t)state->base,
                                      .arena_last = (uintptr_t)state->base + state->max_bytes,
