@@ -200,10 +200,11 @@ static void object_value(Dump *d, const FrozenObject *object)
     if (object->count > 1)
         bracket(d, CBOR_ARRAY, 1);
     for (uint64_t i = 0; i < object->count; i++) {
-        const StatePlace place = {.address = object->address + i * each,
-                                  .data = object->data + i * each,
-                                  .bytes = each,
-                                  .type = type};
+        StatePlace place = {.address = object->address + i * each,
+                            .data = object->data + i * each,
+                            .bytes = each,
+                            .type = type};
+        state_value_whole(&c->look, &place);
         if (i && !d->writer.cbor)
             buf_add(d->writer.out, ", ", 2);
         state_value_write(&d->writer, &c->look, &place);

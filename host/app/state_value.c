@@ -84,7 +84,7 @@ int state_value_has_parts(const StateLook *look, const StatePlace *place)
     size_t length;
     if (t->kind == SCHEMA_ARRAY)
         return !is_text(look, t) || !text_length(place, &length);
-    return t->kind == SCHEMA_RECORD;
+    return t->kind == SCHEMA_RECORD || place->counts;
 }
 
 static void pointer_text(const StateLook *look, uint64_t value, Buf *out)
@@ -200,11 +200,23 @@ static int element(const StateLook *look, const StatePlace *array, uint64_t inde
                         .data = array->data + index * e->bytes,
                         .bytes = e->bytes,
                         .type = t->target};
+    state_value_whole(look, ret);
     return 1;
 }
 
-static void field_place(const StateLook *look, const StatePlace *record, const SchemaField *f,
-                        StatePlace *ret)
+/* Which field of a union counts, + 1; its tag is in `holder`, or in the union itself. */
+static uint32_t counts(const StateLook *look, const StatePlace *holder, uint32_t record,
+                       uint64_t back, uint64_t offset, uint32_t type)
+{
+    const Schema *schema = &look->types->schema;
+    const SchemaUnion *tagged = schema_union(schema, record, offset);
+    if (!tagged || tagged->type != type)
+        return 0;
+    return (uint32_t)(schema_union_field(schema, tagged, holder->data - back) + 1);
+}
+
+void state_value_field(const StateLook *look, const StatePlace *record, const SchemaField *f,
+                       StatePlace *ret)
 {
     const SchemaType *t = type_of(look, f->type);
     *ret = (StatePlace){.address = record->address + f->offset,
@@ -213,6 +225,31 @@ static void field_place(const StateLook *look, const StatePlace *record, const S
                         .type = f->type,
                         .bit = f->bit,
                         .bits = f->bits};
+    uint32_t holder = record->holder ? record->holder : record->type;
+    uint64_t back = record->holder ? record->holder_at : 0;
+    if (t->kind == SCHEMA_UNION) {
+        ret->counts = counts(look, record, holder, back, back + f->offset, f->type);
+        if (!ret->counts)
+            ret->counts = counts(look, ret, f->type, 0, 0, f->type);
+    }
+    if (!f->name && t->kind == SCHEMA_RECORD &&
+        type_of(look, record->type)->kind == SCHEMA_RECORD) {
+        ret->holder = holder;
+        ret->holder_at = back + f->offset;
+    }
+}
+
+void state_value_whole(const StateLook *look, StatePlace *place)
+{
+    if (type_of(look, place->type)->kind == SCHEMA_UNION)
+        place->counts = counts(look, place, place->type, 0, 0, place->type);
+}
+
+/* Not what a union holds now, nor its tag. */
+static int is_idle(const StateLook *look, const StatePlace *in, uint32_t i, const SchemaField *f)
+{
+    const SchemaUnion *tagged = schema_union(&look->types->schema, in->type, 0);
+    return in->counts && in->counts != i + 1 && (!tagged || tagged->tag != f->name);
 }
 
 /* A field by name, also of anonymous parts and base classes. */
@@ -226,7 +263,9 @@ static int field(const StateLook *look, const StatePlace *record, const char *na
         const SchemaField *f = &look->types->schema.fields[t->first + i];
         const char *is = name_of(look, f->name);
         StatePlace place;
-        field_place(look, record, f, &place);
+        if (is_idle(look, record, i, f))
+            continue;
+        state_value_field(look, record, f, &place);
         if (strlen(is) == bytes && bytes && memcmp(is, name, bytes) == 0) {
             *ret = place;
             return 1;
@@ -250,6 +289,7 @@ static int follow(const StateLook *look, const StatePlace *pointer, StatePlace *
         return 0;
     *ret = (StatePlace){
         .address = address, .data = object.data + offset, .bytes = need, .type = t->target};
+    state_value_whole(look, ret);
     return 1;
 }
 
@@ -265,18 +305,20 @@ static int behind(const StateLook *look, const StatePlace *pointer, uint64_t ind
         return 0;
     first.address += index * first.bytes;
     first.data += index * first.bytes;
+    state_value_whole(look, &first);
     *ret = first;
     return 1;
 }
 
-static void list_fields(const StateLook *look, const StatePlace *place, char *to, size_t room)
+static void list_fields(const StateLook *look, const StatePlace *of, char *to, size_t room)
 {
-    const SchemaType *t = type_of(look, place->type);
+    const SchemaType *t = type_of(look, of->type);
     size_t used = 0;
     to[0] = 0;
-    for (uint32_t i = 0; i < t->fields && t->kind == SCHEMA_RECORD && used + 1 < room; i++) {
-        const char *name = name_of(look, look->types->schema.fields[t->first + i].name);
-        if (*name)
+    for (uint32_t i = 0; i < t->fields && used + 1 < room; i++) {
+        const SchemaField *f = &look->types->schema.fields[t->first + i];
+        const char *name = name_of(look, f->name);
+        if (*name && (t->kind == SCHEMA_RECORD || (of->counts && !is_idle(look, of, i, f))))
             used += (size_t)snprintf(to + used, room - used, "%s%s", used ? ", " : "", name);
     }
 }
@@ -295,6 +337,7 @@ static int root(const StateLook *look, StatePlace *ret, Error *err)
                        object.type, (unsigned long long)object.bytes);
     *ret = (StatePlace){
         .address = object.address, .data = object.data, .bytes = object.bytes, .type = type};
+    state_value_whole(look, ret);
     return KEEL_OK;
 }
 
@@ -311,7 +354,10 @@ static int step_name(const StateLook *look, StatePlace *place, const char **at, 
         return err_set(err, KEEL_ENOTFOUND, "%.*s: `%s` has no \"%.*s\"%s%s",
                        (int)(*at - path + (int)bytes), path,
                        name_of(look, type_of(look, place->type)->name), (int)bytes, *at,
-                       *fields ? "; it has " : "", fields);
+                       !*fields        ? ""
+                       : place->counts ? ", by its tag it holds "
+                                       : "; it has ",
+                       fields);
     }
     *place = target;
     *at += bytes;
@@ -367,6 +413,7 @@ int state_value_at(const StateLook *look, const FrozenObject *object, uint64_t o
                         .data = object->data + index * each,
                         .bytes = each,
                         .type = type};
+    state_value_whole(look, &place);
     size_t used = 0;
     path[0] = 0;
     if (object->count > 1)
@@ -386,13 +433,15 @@ int state_value_at(const StateLook *look, const FrozenObject *object, uint64_t o
             const SchemaField *in = NULL;
             for (uint32_t i = 0; i < t->fields; i++) {
                 const SchemaField *f = &look->types->schema.fields[t->first + i];
-                field_place(look, &place, f, &part);
+                if (place.counts && place.counts != i + 1)
+                    continue;
+                state_value_field(look, &place, f, &part);
                 if (offset >= f->offset && offset - f->offset < (part.bytes ? part.bytes : 1))
                     in = f;
             }
             if (!in)
                 return 0; /* between fields */
-            field_place(look, &place, in, &part);
+            state_value_field(look, &place, in, &part);
             used += (size_t)snprintf(path + used, used < room ? room - used : 0, "%s%s",
                                      *name_of(look, in->name) ? "." : "", name_of(look, in->name));
             offset -= in->offset;

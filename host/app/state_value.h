@@ -12,7 +12,10 @@ typedef struct StatePlace {
     const uint8_t *data;
     uint64_t bytes; /* of the type; of what is left of the allocation for arrays without length */
     uint32_t type;
-    uint8_t bit, bits; /* bits 0: no bit field */
+    uint8_t bit, bits;  /* bits 0: no bit field */
+    uint32_t holder;    /* of an anonymous part: the record whose fields its own are; 0: itself */
+    uint64_t holder_at; /* where the part lies in it */
+    uint32_t counts;    /* of a union whose tag is known: the field that counts + 1; 0: not known */
 } StatePlace;
 
 typedef struct StateLook {
@@ -20,10 +23,16 @@ typedef struct StateLook {
     const StateTypes *types;
 } StateLook;
 
+/* A record's field. */
+void state_value_field(const StateLook *look, const StatePlace *record, const SchemaField *f,
+                       StatePlace *ret);
+/* What isn't part of a record (an object, an element): finds what counts in it. */
+void state_value_whole(const StateLook *look, StatePlace *place);
+
 /* One value without parts as JSON has it: 12, -1.5, "RED", null, "0x5500…", "world+0x1234". */
 void state_value_text(const StateLook *look, const StatePlace *place, Buf *out);
 
-/* 1: record, union, array that isn't text: it has parts. */
+/* 1: record, union of which it is known what counts, array that isn't text: it has parts. */
 int state_value_has_parts(const StateLook *look, const StatePlace *place);
 
 /* "things[3].next.x": from the root, through pointers. KEEL_ENOTFOUND, KEEL_EINVAL with a sentence

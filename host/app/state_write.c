@@ -108,17 +108,12 @@ static void write_fields(const StateWriter *w, const StateLook *look, const Stat
     for (uint32_t i = 0; i < t->fields && depth < DEEPEST; i++) {
         const SchemaField *f = &schema->fields[t->first + i];
         const SchemaType *ft = &schema->types[f->type];
-        StatePlace place = {.address = record->address + f->offset,
-                            .data = record->data + f->offset,
-                            .bytes =
-                                ft->flags & SCHEMA_FLEXIBLE ? record->bytes - f->offset : ft->bytes,
-                            .type = f->type,
-                            .bit = f->bit,
-                            .bits = f->bits};
+        StatePlace place;
         const char *name = schema_text(schema, f->name);
-        if (f->flags & SCHEMA_TABLE)
+        if (f->flags & SCHEMA_TABLE || (record->counts && record->counts != i + 1))
             continue;
-        if ((!*name || (f->flags & SCHEMA_BASE)) && ft->kind == SCHEMA_RECORD) {
+        state_value_field(look, record, f, &place);
+        if ((!*name || (f->flags & SCHEMA_BASE)) && (ft->kind == SCHEMA_RECORD || place.counts)) {
             write_fields(w, look, &place, depth + 1, any);
             continue;
         }
@@ -134,7 +129,7 @@ static void write_any(const StateWriter *w, const StateLook *look, const StatePl
     int any = 0;
     if (depth >= DEEPEST || !state_value_has_parts(look, place)) {
         leaf(w, look, place);
-    } else if (t->kind == SCHEMA_RECORD) {
+    } else if (t->kind != SCHEMA_ARRAY) {
         begin(w, CBOR_MAP);
         write_fields(w, look, place, depth, &any);
         end(w, CBOR_MAP);
@@ -142,10 +137,11 @@ static void write_any(const StateWriter *w, const StateLook *look, const StatePl
         uint64_t each = look->types->schema.types[t->target].bytes;
         begin(w, CBOR_ARRAY);
         for (uint64_t at = 0; each && at + each <= place->bytes; at += each) {
-            const StatePlace part = {.address = place->address + at,
-                                     .data = place->data + at,
-                                     .bytes = each,
-                                     .type = t->target};
+            StatePlace part = {.address = place->address + at,
+                               .data = place->data + at,
+                               .bytes = each,
+                               .type = t->target};
+            state_value_whole(look, &part);
             comma(w, &any);
             write_any(w, look, &part, depth + 1);
         }

@@ -71,6 +71,9 @@ typedef struct SchemaSections {
 /* Lists whose entries begin with an address. */
 void schema_sort(Buf *list, size_t size);
 
+/* dwarf_schema_unions.c: a KEEL_UNION note, looked up in the types, which are finished. */
+void schema_take_union(SchemaReader *r, const char *desc, size_t bytes);
+
 /* dwarf_schema_links.c */
 void schema_links(SchemaReader *r, Elf *elf, const SchemaSections *sections);
 void schema_place_statics(SchemaReader *r, const SchemaSections *sections);

@@ -269,6 +269,9 @@ static void read_notes(SchemaReader *r, Elf *elf)
             if (note.n_type == KEEL_NOTE_RENAMED && note.n_namesz == sizeof KEEL_NOTE_OWNER &&
                 !memcmp(bytes + name, KEEL_NOTE_OWNER, sizeof KEEL_NOTE_OWNER))
                 take_renamed(r, bytes + contents, note.n_descsz);
+            if (note.n_type == KEEL_NOTE_UNION && note.n_namesz == sizeof KEEL_NOTE_OWNER &&
+                !memcmp(bytes + name, KEEL_NOTE_OWNER, sizeof KEEL_NOTE_OWNER))
+                schema_take_union(r, bytes + contents, note.n_descsz);
         }
     }
 }

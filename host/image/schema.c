@@ -6,7 +6,7 @@
 
 #define SCHEMA_MAGIC UINT64_C(0x31616d6568637300)
 
-enum { PARTS = 13, STRINGS = 11, INITIALS = 12 };
+enum { PARTS = 15, STRINGS = 13, INITIALS = 14 };
 
 typedef struct Packed {
     uint64_t magic;
@@ -24,6 +24,8 @@ static const uint32_t SIZES[PARTS] = {sizeof(SchemaType),
                                       sizeof(SchemaLink),
                                       sizeof(SchemaRange),
                                       sizeof(SchemaRename),
+                                      sizeof(SchemaUnion),
+                                      sizeof(SchemaCase),
                                       sizeof(uint32_t),
                                       1,
                                       1};
@@ -43,9 +45,9 @@ static size_t rounded(size_t bytes)
 
 static void parts_of(const SchemaMaker *m, const Buf *ret[PARTS])
 {
-    const Buf *parts[PARTS] = {&m->types,     &m->fields,  &m->values,  &m->names,  &m->statics,
-                               &m->functions, &m->symbols, &m->links,   &m->ranges, &m->renames,
-                               &m->units,     &m->strings, &m->initials};
+    const Buf *parts[PARTS] = {&m->types,     &m->fields,  &m->values, &m->names,   &m->statics,
+                               &m->functions, &m->symbols, &m->links,  &m->ranges,  &m->renames,
+                               &m->unions,    &m->cases,   &m->units,  &m->strings, &m->initials};
     memcpy(ret, parts, sizeof parts);
 }
 
@@ -122,7 +124,9 @@ static int map_parts(const uint8_t *data, size_t bytes, Schema *s, Error *err)
                   .link_count = (uint32_t)head.count[7],
                   .range_count = (uint32_t)head.count[8],
                   .rename_count = (uint32_t)head.count[9],
-                  .unit_count = (uint32_t)head.count[10],
+                  .union_count = (uint32_t)head.count[10],
+                  .case_count = (uint32_t)head.count[11],
+                  .unit_count = (uint32_t)head.count[12],
                   .string_bytes = (uint32_t)head.count[STRINGS],
                   .initial_bytes = (uint32_t)head.count[INITIALS],
                   .types = at[0],
@@ -135,7 +139,9 @@ static int map_parts(const uint8_t *data, size_t bytes, Schema *s, Error *err)
                   .links = at[7],
                   .ranges = at[8],
                   .renames = at[9],
-                  .units = at[10],
+                  .unions = at[10],
+                  .cases = at[11],
+                  .units = at[12],
                   .strings = at[STRINGS],
                   .initials = at[INITIALS]};
     if (!s->string_bytes || s->strings[0] || s->strings[s->string_bytes - 1])
@@ -261,6 +267,29 @@ static int order_name(const Schema *s, const SchemaName *a, const SchemaName *b)
     return c ? c : (a->unit > b->unit) - (a->unit < b->unit);
 }
 
+static int check_union(const Schema *s, const SchemaUnion *u)
+{
+    if (u->why >= s->string_bytes || u->tag >= s->string_bytes || u->record >= s->type_count ||
+        u->type >= s->type_count || u->tag_type >= s->type_count ||
+        !in(u->first, u->cases, s->case_count))
+        return 0;
+    if (!u->record)
+        return u->why != 0;
+    const SchemaType *record = &s->types[u->record], *t = &s->types[u->type];
+    const SchemaType *tag = &s->types[u->tag_type];
+    const SchemaField at = {
+        .offset = u->tag_offset, .type = u->tag_type, .bit = u->tag_bit, .bits = u->tag_bits};
+    if ((record->kind != SCHEMA_RECORD && record->kind != SCHEMA_UNION) ||
+        t->kind != SCHEMA_UNION || u->offset > record->bytes ||
+        t->bytes > record->bytes - u->offset || !check_field(s, record, &at) || tag->bytes > 8 ||
+        (tag->kind != SCHEMA_INT && tag->kind != SCHEMA_ENUM && tag->kind != SCHEMA_BOOL))
+        return 0;
+    for (uint32_t i = 0; i < u->cases; i++)
+        if (s->cases[u->first + i].field >= t->fields)
+            return 0;
+    return 1;
+}
+
 static int check_names(const Schema *s, Error *err)
 {
     for (uint32_t i = 0; i < s->name_count; i++) {
@@ -282,6 +311,9 @@ static int check_names(const Schema *s, Error *err)
         if (r->type >= s->string_bytes || r->from >= s->string_bytes || r->to >= s->string_bytes)
             return bad(err, "a renamed field");
     }
+    for (uint32_t i = 0; i < s->union_count; i++)
+        if (!check_union(s, &s->unions[i]))
+            return bad(err, "the tag of a union");
     return KEEL_OK;
 }
 

@@ -132,6 +132,22 @@ typedef struct SchemaRename {
     uint32_t type, from, to, reserved;
 } SchemaRename;
 
+/* KEEL_UNION: where the tag of a union is, and which member counts by its value. What can't be
+ * found in the types has `why`, a sentence, and no record. */
+typedef struct SchemaUnion {
+    uint64_t offset, tag_offset; /* both from the record's start */
+    uint32_t record, type;  /* the one with the tag, also of anonymous ones inside; the union */
+    uint32_t tag_type, tag; /* tag: its name */
+    uint32_t first, cases;  /* in `cases` */
+    uint32_t why;
+    uint8_t tag_bit, tag_bits, reserved[2];
+} SchemaUnion;
+
+typedef struct SchemaCase {
+    int64_t value;
+    uint32_t field, reserved; /* of the union's fields */
+} SchemaCase;
+
 enum { SCHEMA_READABLE, SCHEMA_WRITABLE, SCHEMA_CODE };
 
 /* Sections of the running image, sorted by address. */
@@ -151,7 +167,7 @@ enum {
 typedef struct Schema {
     uint32_t flags;
     uint32_t type_count, field_count, value_count, name_count, static_count, function_count,
-        symbol_count, link_count, range_count, rename_count, unit_count;
+        symbol_count, link_count, range_count, rename_count, union_count, case_count, unit_count;
     uint32_t string_bytes, initial_bytes;
     const SchemaType *types;
     const SchemaField *fields;
@@ -163,6 +179,8 @@ typedef struct Schema {
     const SchemaLink *links;
     const SchemaRange *ranges;
     const SchemaRename *renames;
+    const SchemaUnion *unions;
+    const SchemaCase *cases;
     const uint32_t *units; /* the source files' names, as the compiler was given them */
     const char *strings;
     const uint8_t *initials;
@@ -199,6 +217,14 @@ int schema_canonical(const char *spelled, char *ret, size_t room, int *ret_stars
 /* The alignment that the parts of a type ask for, 1 to 16. */
 uint32_t schema_align(const Schema *schema, uint32_t type);
 
+/* What is said of the union that lies at `offset` in a record, or NULL. */
+const SchemaUnion *schema_union(const Schema *schema, uint32_t record, uint64_t offset);
+/* Which of the union's fields counts in the record at `data`, or -1: the tag has none of the values
+ * that were named. */
+int64_t schema_union_field(const Schema *schema, const SchemaUnion *tagged, const uint8_t *data);
+/* The tag's value, with its sign. */
+int64_t schema_tag(const SchemaType *type, const uint8_t *at, unsigned bit, unsigned bits);
+
 /* Index of the last static, function, symbol whose address is at most `address`, or -1; of several
  * with that address the first. */
 int64_t schema_static_at(const Schema *schema, uint64_t address);
@@ -214,8 +240,8 @@ int64_t schema_unit_pair(const Schema *from, uint32_t unit, const Schema *to);
 /* While it is being made: lists of the structs above. Zeroed is empty. */
 typedef struct SchemaMaker {
     uint32_t flags;
-    Buf types, fields, values, names, statics, functions, symbols, links, ranges, renames, units,
-        strings, initials;
+    Buf types, fields, values, names, statics, functions, symbols, links, ranges, renames, unions,
+        cases, units, strings, initials;
 } SchemaMaker;
 int schema_pack(const SchemaMaker *maker, void *to, size_t room, size_t *ret_bytes, Error *err);
 void schema_maker_done(SchemaMaker *maker);

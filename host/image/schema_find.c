@@ -245,6 +245,39 @@ uint32_t schema_align(const Schema *schema, uint32_t type)
     }
 }
 
+/* ---- tags of unions ---- */
+
+const SchemaUnion *schema_union(const Schema *s, uint32_t record, uint64_t offset)
+{
+    for (uint32_t i = 0; i < s->union_count && record; i++)
+        if (s->unions[i].record == record && s->unions[i].offset == offset)
+            return &s->unions[i];
+    return NULL;
+}
+
+int64_t schema_tag(const SchemaType *t, const uint8_t *at, unsigned bit, unsigned bits)
+{
+    unsigned __int128 wide = 0;
+    unsigned width = bits ? bits : (unsigned)t->bytes * 8;
+    memcpy(&wide, at, bits ? (bit + bits + 7) / 8 : t->bytes);
+    uint64_t value = (uint64_t)(wide >> (bits ? bit : 0));
+    if (width && width < 64) {
+        value &= (UINT64_C(1) << width) - 1;
+        if (t->flags & SCHEMA_SIGNED && value >> (width - 1))
+            value |= ~UINT64_C(0) << width;
+    }
+    return (int64_t)value;
+}
+
+int64_t schema_union_field(const Schema *s, const SchemaUnion *u, const uint8_t *data)
+{
+    int64_t tag = schema_tag(&s->types[u->tag_type], data + u->tag_offset, u->tag_bit, u->tag_bits);
+    for (uint32_t i = 0; i < u->cases; i++)
+        if (s->cases[u->first + i].value == tag)
+            return s->cases[u->first + i].field;
+    return -1;
+}
+
 /* ---- addresses ---- */
 
 /* The first index whose address is at least `wanted`. */

@@ -27,6 +27,14 @@ static int refuse_rest(Walk *w, const Op *op, const Pair *pair)
     const SchemaType *b = &pair_schema(w->m, pair)->types[op->to_type];
     const char *from = schema_text(w->m->from, a->name);
     const char *to = schema_text(pair_schema(w->m, pair), b->name);
+    if (a->kind == SCHEMA_UNION && b->kind == SCHEMA_UNION)
+        return walk_refuse(w,
+                           "%s: the union changes, which of its members counts isn't known, and it "
+                           "isn't zero: say so by KEEL_UNION",
+                           plan_text(w->m, op->path));
+    if (b->kind == SCHEMA_UNION && a->kind != SCHEMA_UNION)
+        return walk_refuse(w, "%s: the union has it no longer, and it isn't zero",
+                           plan_text(w->m, op->path));
     if (a->kind == SCHEMA_ARRAY && b->kind == SCHEMA_ARRAY)
         return walk_refuse(w, "%s: %s becomes %s, and what has no place there isn't empty",
                            plan_text(w->m, op->path), from, to);
@@ -38,6 +46,21 @@ static int fits_text(const Op *op, const uint8_t *from)
 {
     return memchr(from, 0, op->from_step) ||
            is_zero(from + op->from_step, op->bytes - op->from_step);
+}
+
+/* The tag's value means no member: as without a tag. */
+static int apply_untold(Walk *w, const Op *op, const uint8_t *from, const uint8_t *f)
+{
+    if (op->to_step)
+        return point_words(w, op, f);
+    if (is_zero(f, op->bytes))
+        return 0;
+    long long tag = (long long)schema_tag(&w->m->from->types[op->from_type], from + op->from_step,
+                                          op->from_bit, op->from_bits);
+    return walk_refuse(w,
+                       "%s: the union changes, its tag is %lld, for which KEEL_UNION names no "
+                       "member, and it isn't zero",
+                       plan_text(w->m, op->path), tag);
 }
 
 int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const uint8_t *from,
@@ -93,6 +116,14 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
                 rc = apply_ops(w, pair, first + i + 1, body, f + n * from_step, t + n * to_step,
                                mode);
             i += body;
+            break;
+        }
+        case OP_UNION: {
+            uint32_t at = plan_case(w->m, first + i, from);
+            rc = at == UINT32_MAX
+                     ? apply_untold(w, op, from, f)
+                     : apply_ops(w, pair, at + 1, op_at(w->m, at)->body, from, to, mode);
+            i += op_at(w->m, first + i)->body;
             break;
         }
         default:

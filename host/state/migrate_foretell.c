@@ -49,9 +49,14 @@ static int tell_op(const Migration *m, const Pair *pair, const Op *op, Buf *out)
     case OP_ENUM:
         return buf_printf(out, "; %s: by the names of %s", path, a);
     case OP_EMPTY:
+        if (m->from->types[op->from_type].kind == SCHEMA_UNION)
+            return buf_printf(out, "; %s: a union that changes and has no KEEL_UNION: must be zero",
+                              path);
         return buf_printf(out, "; %s: must be empty where %s has no place for it", path, b);
     case OP_TEXT:
         return buf_printf(out, "; %s: must end within %s", path, b);
+    case OP_UNION:
+        return op->to_step ? 0 : buf_printf(out, "; %s: by its tag", path);
     default:
         return 0;
     }

@@ -21,6 +21,8 @@ typedef struct Leaf {
     char path[160];   /* from the record */
     uint32_t spelled; /* in its schema */
     uint8_t bit, bits, depth, is_table, taken;
+    uint32_t tagged; /* index of its KEEL_UNION + 1 */
+    uint64_t tag;
 } Leaf;
 
 typedef struct Leaves {
@@ -46,15 +48,21 @@ static void add_leaf(Migration *m, Leaves *leaves, const Leaf *leaf)
     leaves->list[leaves->count++] = *leaf;
 }
 
-static void list_leaves(Migration *m, const Schema *s, uint32_t record, uint64_t base,
-                        const char *path, int depth, int inside, Leaves *ret)
+/* Whose fields they are: `record`, or a part of it without a name. */
+typedef struct Of {
+    uint32_t record, holder;
+    uint64_t base, holder_base;
+} Of;
+
+static void list_leaves(Migration *m, const Schema *s, Of of, const char *path, int depth,
+                        int inside, Leaves *ret)
 {
-    const SchemaType *t = &s->types[record];
+    const SchemaType *t = &s->types[of.record];
     for (uint32_t i = 0; i < t->fields && !m->failed; i++) {
         const SchemaField *f = &s->fields[t->first + i];
         const SchemaType *ft = &s->types[f->type];
         const char *name = schema_text(s, f->name);
-        Leaf leaf = {.at = base + f->offset,
+        Leaf leaf = {.at = of.base + f->offset,
                      .type = f->type,
                      .spelled = f->spelled,
                      .bit = f->bit,
@@ -64,39 +72,51 @@ static void list_leaves(Migration *m, const Schema *s, uint32_t record, uint64_t
         if (f->flags & SCHEMA_BASE)
             name = schema_text(s, ft->name);
         if (!*name && plan_is_record(ft)) {
-            list_leaves(m, s, f->type, leaf.at, path, depth, inside, ret);
+            list_leaves(m, s, (Of){f->type, of.holder, leaf.at, of.holder_base}, path, depth,
+                        inside, ret);
             continue;
         }
         snprintf(leaf.name, sizeof leaf.name, "%s", *name ? name : "(union)");
         snprintf(leaf.path, sizeof leaf.path, "%s%s%.90s", path, *path ? "." : "", leaf.name);
         if (inside && plan_is_record(ft) && depth < 8) {
-            list_leaves(m, s, f->type, leaf.at, leaf.path, depth + 1, inside, ret);
+            list_leaves(m, s, (Of){f->type, f->type, leaf.at, leaf.at}, leaf.path, depth + 1,
+                        inside, ret);
             continue;
+        }
+        const SchemaUnion *tagged =
+            ft->kind == SCHEMA_UNION ? schema_union(s, of.holder, leaf.at - of.holder_base) : NULL;
+        if (tagged && tagged->type == f->type) {
+            leaf.tagged = (uint32_t)(tagged - s->unions) + 1;
+            leaf.tag = of.holder_base + tagged->tag_offset;
         }
         add_leaf(m, ret, &leaf);
     }
 }
 
-/* The field's name before, when KEEL_RENAMED tells. */
-static const char *name_before(const Migration *m, const Pair *pair, const char *name)
+const char *plan_name_before(const Migration *m, const char *type, const char *name)
 {
     char wanted[200], said[200];
     int stars;
-    if (!m->to->rename_count || pair->kept)
-        return name;
-    const char *type = schema_text(m->to, m->to->types[pair->to].name);
-    if (schema_canonical(type, wanted, sizeof wanted, &stars))
+    if (!m->to->rename_count || schema_canonical(type, wanted, sizeof wanted, &stars))
         return name;
     for (uint32_t i = 0; i < m->to->rename_count; i++) {
         const SchemaRename *r = &m->to->renames[i];
         if (strcmp(schema_text(m->to, r->to), name) ||
             schema_canonical(schema_text(m->to, r->type), said, sizeof said, &stars))
             continue;
-        const char *plain = strncmp(said, "struct ", 7) ? said : said + 7;
+        const char *plain = !strncmp(said, "struct ", 7)  ? said + 7
+                            : !strncmp(said, "union ", 6) ? said + 6
+                                                          : said;
         if (!strcmp(said, wanted) || !strcmp(plain, wanted))
             return schema_text(m->to, r->from);
     }
     return name;
+}
+
+static const char *name_before(const Migration *m, const Pair *pair, const char *name)
+{
+    return pair->kept ? name
+                      : plan_name_before(m, schema_text(m->to, m->to->types[pair->to].name), name);
 }
 
 static Leaf *leaf_named(Leaves *leaves, const char *name)
@@ -118,7 +138,11 @@ static void add_match(Migration *m, Pair *pair, const Leaf *from, const Leaf *to
                    .from_bits = from->bits,
                    .to_bit = to->bit,
                    .to_bits = to->bits,
-                   .is_table = from->is_table && to->is_table};
+                   .is_table = from->is_table && to->is_table,
+                   .from_union = from->tagged,
+                   .to_union = to->tagged,
+                   .from_tag = from->tag,
+                   .to_tag = to->tag};
     if (buf_add(&m->matches, &match, sizeof match))
         fail(m);
     pair->matches++;
@@ -145,7 +169,8 @@ static void go_inside(Migration *m, const Schema *s, const Leaves *left, Leaves 
         if (leaf->taken)
             continue;
         if (plan_is_record(&s->types[leaf->type]))
-            list_leaves(m, s, leaf->type, leaf->at, leaf->path, leaf->depth + 1, 1, ret);
+            list_leaves(m, s, (Of){leaf->type, leaf->type, leaf->at, leaf->at}, leaf->path,
+                        leaf->depth + 1, 1, ret);
         else
             add_leaf(m, ret, leaf);
     }
@@ -184,8 +209,8 @@ void plan_match(Migration *m, uint32_t index)
     Pair *pair = pair_at(m, index);
     const Schema *to_schema = pair_schema(m, pair);
     Leaves from = {0}, to = {0}, inner_from = {0}, inner_to = {0};
-    list_leaves(m, m->from, pair->from, 0, "", 0, 0, &from);
-    list_leaves(m, to_schema, pair->to, 0, "", 0, 0, &to);
+    list_leaves(m, m->from, (Of){pair->from, pair->from, 0, 0}, "", 0, 0, &from);
+    list_leaves(m, to_schema, (Of){pair->to, pair->to, 0, 0}, "", 0, 0, &to);
     pair->first_match = (uint32_t)(m->matches.bytes / sizeof(Match));
     for (uint32_t i = 0; i < to.count && !m->failed; i++) {
         Leaf *t = &to.list[i];

@@ -1,6 +1,7 @@
 /* From a pair of types to the operations that rewrite an object: one a field, neighbours that are
  * only copied merged into runs. Works on schemas only. One thread at a time. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "state/migrate_plan.h"
@@ -19,6 +20,7 @@ typedef struct Where {
     uint64_t from, to;
     char path[PATH_MOST];
     int depth;
+    Tagged tagged;
 } Where;
 
 static void make(Making *k, uint32_t from, uint32_t to, const Where *at);
@@ -180,6 +182,112 @@ static void make_opaque(Making *k, uint32_t from, uint32_t to, const Where *at)
     }
 }
 
+/* ---- unions with a tag ---- */
+
+/* The old tag: where the old build says, else what became the tag that the new build names. */
+static Tagged tag_of(const Making *k, const Pair *pair, const Match *match, uint64_t base)
+{
+    Tagged t = {0};
+    if (match->from_union) {
+        t.from = &k->from->unions[match->from_union - 1];
+        t.tag = base + match->from_tag;
+        t.type = t.from->tag_type;
+        t.bit = t.from->tag_bit;
+        t.bits = t.from->tag_bits;
+    }
+    if (!match->to_union)
+        return t;
+    const SchemaUnion *to = &k->to->unions[match->to_union - 1];
+    for (uint32_t i = 0; i < pair->matches && !match->from_union; i++) {
+        const Match *other = match_at(k->m, pair->first_match + i);
+        uint16_t kind = k->from->types[other->from_type].kind;
+        if (other->to != match->to_tag || other->to_bit != to->tag_bit ||
+            other->to_bits != to->tag_bits ||
+            (kind != SCHEMA_INT && kind != SCHEMA_ENUM && kind != SCHEMA_BOOL))
+            continue;
+        t.tag = base + other->from;
+        t.type = other->from_type;
+        t.bit = other->from_bit;
+        t.bits = other->from_bits;
+    }
+    t.to = t.type ? to : NULL;
+    return t;
+}
+
+/* One whose members all begin with the tag. */
+static Tagged tag_inside(const Making *k, uint32_t from, uint32_t to, const Where *at)
+{
+    Tagged t = {.from = schema_union(k->from, from, 0), .to = schema_union(k->to, to, 0)};
+    if (t.from) {
+        t.tag = at->from + t.from->tag_offset;
+        t.type = t.from->tag_type;
+        t.bit = t.from->tag_bit;
+        t.bits = t.from->tag_bits;
+    } else if (t.to && plan_find_tag(k->from, from, schema_text(k->to, t.to->tag), &t)) {
+        t.tag += at->from;
+    }
+    return t;
+}
+
+static void make_case(Making *k, const TagCase *one, uint32_t from, uint32_t to, const Where *at)
+{
+    const SchemaType *a = &k->from->types[from], *b = &k->to->types[to];
+    const SchemaField *f = &k->from->fields[a->first + one->from_field];
+    uint32_t head = count_ops(k->m), outer = k->body;
+    emit(k, &(Op){.kind = OP_CASE, .bytes = (uint64_t)one->value});
+    k->body = head + 1;
+    if (one->to_field == UINT32_MAX) {
+        Where member = inside(at, f->offset, 0, schema_text(k->from, f->name));
+        emit_here(k, OP_EMPTY, &member, f->type, to);
+    } else {
+        const SchemaField *g = &k->to->fields[b->first + one->to_field];
+        Where member = inside(at, f->offset, g->offset, schema_text(k->to, g->name));
+        if (f->bits || g->bits) {
+            Op op = op_here(k, OP_BITS, &member, f->type, g->type);
+            op.from_bit = f->bit;
+            op.from_bits = f->bits;
+            op.to_bit = g->bit;
+            op.to_bits = g->bits;
+            emit(k, &op);
+        } else {
+            make(k, f->type, g->type, &member);
+        }
+    }
+    k->body = outer;
+    if (!k->m->failed)
+        ((Op *)(void *)k->m->ops.data + head)->body = count_ops(k->m) - head - 1;
+}
+
+static void make_tagged(Making *k, const Tagged *t, uint32_t from, uint32_t to, const Where *at)
+{
+    const SchemaType *a = &k->from->types[from], *b = &k->to->types[to];
+    int same = hash_equal(a->hash, b->hash);
+    TagCase *cases = NULL;
+    uint32_t count = 0;
+    if (same)
+        emit_copy(k, at->from, at->to, a->bytes); /* also what no member reaches */
+    if (same && !holds_pointers(k->from, from))
+        return;
+    if (plan_cases(k->m, k->to, t, from, to, &cases, &count)) {
+        k->m->failed = KEEL_ENOMEM;
+        return;
+    }
+    k->pointers |= holds_pointers(k->from, from);
+    uint32_t head = count_ops(k->m);
+    Op op = op_here(k, OP_UNION, at, from, to);
+    op.from_type = t->type;
+    op.from_step = t->tag;
+    op.to_step = (uint64_t)same;
+    op.from_bit = t->bit;
+    op.from_bits = t->bits;
+    emit(k, &op);
+    for (uint32_t i = 0; i < count && !k->m->failed; i++)
+        make_case(k, &cases[i], from, to, at);
+    free(cases);
+    if (!k->m->failed)
+        ((Op *)(void *)k->m->ops.data + head)->body = count_ops(k->m) - head - 1;
+}
+
 /* ---- arrays ---- */
 
 static void make_array(Making *k, uint32_t from, uint32_t to, const Where *at)
@@ -250,9 +358,20 @@ static void make_record(Making *k, uint32_t from, uint32_t to, const Where *at)
             k->pointers = 1;
             emit_here(k, OP_TABLE, &field, match.from_type, match.to_type);
         } else {
+            if (match.from_union || match.to_union)
+                field.tagged = tag_of(k, &pair, &match, at->from);
             make(k, match.from_type, match.to_type, &field);
         }
     }
+}
+
+static void make_union(Making *k, uint32_t from, uint32_t to, const Where *at)
+{
+    Tagged t = at->tagged.type ? at->tagged : tag_inside(k, from, to, at);
+    if (t.type)
+        make_tagged(k, &t, from, to, at);
+    else
+        make_opaque(k, from, to, at);
 }
 
 static void make(Making *k, uint32_t from, uint32_t to, const Where *at)
@@ -271,6 +390,8 @@ static void make(Making *k, uint32_t from, uint32_t to, const Where *at)
         make_array(k, from, to, at);
     else if (a->kind == SCHEMA_RECORD && b->kind == SCHEMA_RECORD)
         make_record(k, from, to, at);
+    else if (a->kind == SCHEMA_UNION && b->kind == SCHEMA_UNION)
+        make_union(k, from, to, at);
     else
         make_opaque(k, from, to, at);
 }

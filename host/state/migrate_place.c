@@ -1,4 +1,6 @@
 /* Where a part of an old object lies in the new one. Works on the plan only; changes nothing. */
+#include <string.h>
+
 #include "state/migrate_plan.h"
 
 typedef struct Wanted {
@@ -39,6 +41,31 @@ static int place_in_record(const Wanted *w, uint32_t from, uint32_t to, uint64_t
     return -1;
 }
 
+/* Into a union that changed: where all members that hold what is wanted agree. */
+static int place_in_union(const Wanted *w, uint32_t from, uint32_t to, uint64_t offset,
+                          uint64_t *ret)
+{
+    const SchemaType *a = &w->m->from->types[from], *b = &w->to->types[to];
+    int found = 0;
+    for (uint32_t i = 0; i < a->fields; i++) {
+        const SchemaField *f = &w->m->from->fields[a->first + i];
+        const char *name = schema_text(w->m->from, f->name);
+        uint64_t inner;
+        for (uint32_t k = 0; k < b->fields; k++) {
+            const SchemaField *g = &w->to->fields[b->first + k];
+            if (strcmp(schema_text(w->to, g->name), name) || f->bits ||
+                offset >= w->m->from->types[f->type].bytes ||
+                place_in(w, f->type, g->type, offset, &inner))
+                continue;
+            if (found && *ret != inner)
+                return -1;
+            *ret = inner;
+            found = 1;
+        }
+    }
+    return found ? 0 : -1;
+}
+
 static int place_in(const Wanted *w, uint32_t from, uint32_t to, uint64_t offset, uint64_t *ret)
 {
     const SchemaType *a = &w->m->from->types[from], *b = &w->to->types[to];
@@ -57,6 +84,8 @@ static int place_in(const Wanted *w, uint32_t from, uint32_t to, uint64_t offset
     }
     if (plan_is_record(a) && plan_is_record(b))
         return place_in_record(w, from, to, offset, ret);
+    if (a->kind == SCHEMA_UNION && b->kind == SCHEMA_UNION)
+        return place_in_union(w, from, to, offset, ret);
     if (offset || a->kind == SCHEMA_RECORD || a->kind == SCHEMA_UNION)
         return -1;
     *ret = 0;

@@ -120,7 +120,7 @@ static int leads_on(Migration *m, const Pair *pair)
 {
     for (uint32_t i = 0; i < pair->ops; i++) {
         const Op *op = op_at(m, pair->first_op + i);
-        if (op->kind == OP_TABLE || op->kind == OP_WORDS)
+        if (op->kind == OP_TABLE || op->kind == OP_WORDS || op->kind == OP_UNION)
             return 1;
         if (op->kind != OP_POINTER)
             continue;
@@ -264,6 +264,8 @@ int migration_new(const Schema *from, const Schema *to, Migration **ret, Error *
         if (from->statics[i].place != SCHEMA_CACHE)
             find_pointed(m, from->statics[i].type, 0);
     if (!m->failed)
+        plan_unions(m);
+    if (!m->failed && !m->why.code)
         plan_statics(m);
     if (!m->failed)
         plan_close(m);

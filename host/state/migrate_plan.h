@@ -15,16 +15,18 @@ typedef enum OpKind {
     OP_ARRAY,   /* `count` times the `body` operations behind it */
     OP_EMPTY,   /* has no place in the new type: must be zero */
     OP_TEXT,    /* characters that get less room: must end within it */
-    OP_WORDS    /* copied; some word may be a pointer, which one isn't known: a union */
+    OP_WORDS,   /* copied; some word may be a pointer, which one isn't known: a union */
+    OP_UNION,   /* `body` operations behind it, of which those of one case count */
+    OP_CASE     /* of an OP_UNION: `body` operations where the tag is `bytes` */
 } OpKind;
 
 typedef struct Op {
     uint8_t kind;
     uint8_t from_bit, from_bits, to_bit, to_bits;
     uint64_t from, to, bytes;    /* OP_ARRAY: count */
-    uint64_t from_step, to_step; /* OP_ARRAY */
-    uint32_t from_type, to_type; /* OP_POINTER: what it points to */
-    uint32_t body;               /* OP_ARRAY: how many operations */
+    uint64_t from_step, to_step; /* OP_ARRAY; OP_UNION: where the old tag is, same type */
+    uint32_t from_type, to_type; /* OP_POINTER: what it points to; OP_UNION: tag, union */
+    uint32_t body;               /* how many operations */
     uint32_t path;               /* for people: "struct order.levels[].price" */
 } Op;
 
@@ -34,6 +36,8 @@ typedef struct Match {
     uint32_t from_type, to_type;
     uint32_t name; /* text */
     uint8_t from_bit, from_bits, to_bit, to_bits, is_table, reserved[3];
+    uint32_t from_union, to_union; /* index in the schema's unions + 1; 0: no tag */
+    uint64_t from_tag, to_tag;     /* from the record's start */
 } Match;
 
 /* One that has none. */
@@ -133,6 +137,8 @@ static inline int plan_is_record(const SchemaType *t)
 
 /* migrate_match.c: fills a pair of records' matches, dropped and added fields */
 void plan_match(Migration *m, uint32_t pair);
+/* The field's name before, when KEEL_RENAMED tells; `type` as the new schema calls it. */
+const char *plan_name_before(const Migration *m, const char *type, const char *name);
 
 /* migrate_plan.c */
 uint32_t plan_add_text(Migration *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -153,6 +159,29 @@ int plan_place(const Migration *m, const Pair *pair, uint64_t offset, uint32_t w
 
 /* migrate_ops.c */
 void plan_ops(Migration *m, uint32_t pair);
+
+/* migrate_union.c */
+/* A union with a tag, as the plan's maker sees it: where the old tag is and what its values mean.
+ */
+typedef struct Tagged {
+    const SchemaUnion *from, *to; /* NULL: that build says nothing */
+    uint64_t tag;                 /* of the old build, from where the operations count */
+    uint32_t type;
+    uint8_t bit, bits;
+} Tagged;
+typedef struct TagCase {
+    int64_t value;
+    uint32_t from_field, to_field; /* of the unions; to_field UINT32_MAX: no longer there */
+} TagCase;
+/* The cases by the old tag's values; the list is the caller's to free. 0 or KEEL_ENOMEM. */
+int plan_cases(const Migration *m, const Schema *to_schema, const Tagged *tagged, uint32_t from,
+               uint32_t to, TagCase **ret, uint32_t *ret_count);
+/* The integer of that name in a union, also in anonymous parts of it: sets tag, type, bit, bits. */
+int plan_find_tag(const Schema *schema, uint32_t type, const char *name, Tagged *ret);
+/* Of an OP_UNION at `at` in the list and the old bytes: the case that counts, or UINT32_MAX. */
+uint32_t plan_case(const Migration *m, uint32_t at, const uint8_t *from);
+/* KEEL_ETYPE in m->why when the new image says what isn't so. */
+void plan_unions(Migration *m);
 
 /* migrate_names.c: entities of the old image in the new one */
 int names_init(Migration *m);

@@ -291,7 +291,7 @@ int point_words(Walk *w, const Op *op, const uint8_t *from)
             return walk_refuse(
                 w,
                 "%s: a union that may point to a %s, which %s: whether it does can't "
-                "be told; give the module save and restore, or set it to NULL before",
+                "be told; say by KEEL_UNION which member counts, or set it to NULL before",
                 path_of(w, op), pair ? plan_text(w->m, pair->name) : "block",
                 moves ? "grows and has to move" : "changes");
     }

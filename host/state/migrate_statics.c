@@ -113,6 +113,13 @@ static void convert_initial(Initials *in, uint32_t first, uint32_t count, uint64
                                 op.to + n * op.to_step);
             i += op.body;
             break;
+        case OP_UNION: {
+            uint32_t at = plan_case(in->m, first + i, in->from + from);
+            if (at != UINT32_MAX)
+                convert_initial(in, at + 1, op_at(in->m, at)->body, from, to);
+            i += op.body;
+            break;
+        }
         default:
             break; /* what gets less room: the new initialiser has no say in the rest */
         }

@@ -194,6 +194,11 @@ static int scan(Walk *w, uint32_t first, uint32_t count, const uint8_t *from)
             for (uint64_t n = 0; n < op.bytes && !rc; n++)
                 rc = scan(w, first + i + 1, op.body, from + op.from + n * op.from_step);
             i += op.body;
+        } else if (op.kind == OP_UNION) {
+            uint32_t at = plan_case(w->m, first + i, from);
+            if (at != UINT32_MAX)
+                rc = scan(w, at + 1, op_at(w->m, at)->body, from);
+            i += op.body;
         }
         if (rc)
             return rc;

@@ -1,11 +1,26 @@
 // The same as module_c.c, as C++ with a class, a template and an exception inside.
 #include <keel/keel.h>
 
+enum class what : uint8_t { whole, real };
 struct root {
     uint64_t frames;
     keel_handle timer;
     double *numbers;
+    enum what what;
+    union {
+        int32_t whole;
+        float real;
+    } as;
+    union {
+        uint8_t small;
+        char text[4];
+    };
 };
+#ifdef KEEL_UNION /* not in all frozen headers */
+KEEL_RENAMED(struct root, count, frames)
+KEEL_UNION(struct root, as, what, KEEL_WHEN(what::whole, whole) KEEL_WHEN(what::real, real))
+KEEL_UNION(struct root, , what, KEEL_WHEN(-1, small))
+#endif
 
 static int32_t start(keel *k)
 {
@@ -77,5 +92,6 @@ static int32_t work(struct keel_work *w)
 
 KEEL_NEEDS("keel.time/1")
 KEEL_NEEDS("keel.task/1")
-KEEL_MODULE("every", "1.2.3", KEEL_ON(start, start) KEEL_ON(frame, frame) KEEL_ON(event, event)
-    KEEL_ON(stop, stop) KEEL_ON(save, save) KEEL_ON(restore, restore) KEEL_ON(work, work))
+KEEL_MODULE("every", "1.2.3",
+            KEEL_ON(start, start) KEEL_ON(frame, frame) KEEL_ON(event, event) KEEL_ON(stop, stop)
+                KEEL_ON(save, save) KEEL_ON(restore, restore) KEEL_ON(work, work))

@@ -22,7 +22,8 @@ def bounds(bits, signed):
 
 class Field:
     """kind: int, float, bool, enum, bits, text, array, record, pointer, inner, function, literal,
-    static. `type` is a C type, an enum's or struct's number, or (element, counts)."""
+    static, tagged. `type` is a C type, an enum's or struct's number, (element, counts), or of a union
+    with a tag beside it the members, each (tag, Field). What that holds is (member's name, value)."""
 
     def __init__(self, name, kind, type, **more):
         self.name, self.kind, self.type = name, kind, type
@@ -77,7 +78,7 @@ class Program:
 
     def field(self, number, plain=False):
         r = self.random
-        kinds = ["int", "int", "float", "bool", "enum", "bits", "text", "array"]
+        kinds = ["int", "int", "float", "bool", "enum", "bits", "text", "array", "tagged"]
         if not plain:
             kinds += ["record", "pointer", "pointer", "inner", "function", "literal", "static"]
         kind = r.choice(kinds)
@@ -95,11 +96,20 @@ class Program:
         if kind == "array":
             counts = [r.randint(1, 4) for _ in range(r.randint(1, 2))]
             return Field(name, kind, (r.choice(list(INTS) + list(FLOATS)), counts))
+        if kind == "tagged":
+            return Field(name, kind, [(tag, self.member(plain)) for tag in
+                                      r.sample(range(1, 9), r.randint(1, 4))])
         if kind == "record":
             return Field(name, kind, r.randrange(2))
         if kind in ("pointer", "inner"):
             return Field(name, kind, r.randrange(2, len(self.structs)))
         return Field(name, kind, None)
+
+    def member(self, plain):
+        while True:
+            f = self.field(0, plain)
+            if f.kind in ("int", "float", "bool", "text", "array", "pointer", "function", "literal"):
+                return f
 
     def aim(self, f):
         """A pointer into another struct: at one field, whose type it has."""
@@ -135,6 +145,9 @@ class Program:
             return "".join(r.choice("abcXYZ_") for _ in range(r.randint(0, f.type - 1)))
         if f.kind == "array":
             return self.array(f.type[0], f.type[1])
+        if f.kind == "tagged":
+            _, m = r.choice(f.type)
+            return r.choice((None, (m.name, self.value(m))))
         if f.kind == "record":
             value = {}
             self.fill(self.structs[f.type], value)
@@ -182,7 +195,8 @@ class Program:
             return {t.name: self.zero(t) for t in self.structs[f.type].fields}
         if f.kind == "enum":
             return next((name for name, value in self.enums[f.type] if value == 0), 0)
-        return None if f.kind in ("pointer", "inner", "function", "literal", "static") else 0
+        return None if f.kind in ("pointer", "inner", "function", "literal", "static",
+                                  "tagged") else 0
 
     def holders(self, number):
         """All values of one struct, wherever they are."""
@@ -217,7 +231,7 @@ class Program:
             done.append(nested())
         for _ in range(r.randint(1, 4)):
             what = r.choice((p.insert, p.insert, p.remove, p.shuffle, p.widen, p.grow, p.rename,
-                             p.renumber, p.more_statics, p.edit_static))
+                             p.renumber, p.more_statics, p.edit_static, p.members))
             done.append(what())
         for s in p.structs:  # zeros that nobody named may have a name now
             for f in s.fields:
@@ -251,6 +265,9 @@ class Program:
         if f.kind == "record":
             return {t.name: self.expected_value(t, value[t.name])
                     for t in self.structs[f.type].fields}
+        if f.kind == "tagged":
+            member = value and next(m for _, m in f.type if m.name == value[0])
+            return value and [value[0], self.expected_value(member, value[1])]
         if f.kind == "function":
             return None if value is None else FUNCTIONS.index(value) * 10 + 1
         if f.kind == "literal":
@@ -384,6 +401,25 @@ class Program:
                     s.fields[at:at + 1] = f.type
                     return "S%d: %s taken apart" % (s.number, f.name)
         return None
+
+    def members(self):
+        """Another union beside the same tag: one member more, or wider, or another order."""
+        s = self.some()
+        fields = [f for f in s.fields if f.kind == "tagged"]
+        if not fields:
+            return None
+        f = self.random.choice(fields)
+        held = [v[f.name] for v in self.holders(s.number) if v[f.name]]
+        free = [t for t in range(1, 99) if t not in [tag for tag, _ in f.type]]
+        f.type.insert(self.random.randint(0, len(f.type)),
+                      (self.random.choice(free), self.member(s.number < 2)))
+        self.random.shuffle(f.type)
+        for _, m in f.type:
+            if m.kind == "text":
+                m.type += self.random.randint(0, 9)
+            if m.kind == "int" and all(v < 1 << 63 for name, v in held if name == m.name):
+                m.type = "int64_t"
+        return "S%d.%s: %s" % (s.number, f.name, [(t, m.name, m.type) for t, m in f.type])
 
     def renumber(self):
         e = self.random.randrange(len(self.enums))

@@ -16,6 +16,9 @@ def declare(p, f):
         return "char %s[%d];" % (f.name, f.type)
     if f.kind == "array":
         return "%s %s%s;" % (f.type[0], f.name, "".join("[%d]" % c for c in f.type[1]))
+    if f.kind == "tagged":
+        return "int %s_kind; union { %s } %s;" % (
+            f.name, " ".join(declare(p, m) for _, m in f.type), f.name)
     if f.kind == "record":
         return "struct S%d %s;" % (f.type, f.name)
     if f.kind == "group":
@@ -60,6 +63,9 @@ def assign(p, f, place, value):
                        for t in p.structs[f.type].fields)
     if value is None:
         return ""
+    if f.kind == "tagged":
+        tag, m = next((t, m) for t, m in f.type if m.name == value[0])
+        return "%s_kind = %d;%s" % (place, tag, assign(p, m, "%s.%s" % (place, m.name), value[1]))
     if f.kind == "pointer":
         return "%s = &root->all%d[%d];" % (place, f.type, value)
     if f.kind == "inner":
@@ -94,6 +100,10 @@ def say(p, f, place):
         return each(place, f.type[1])
     if f.kind == "record":
         return say_fields(p, p.structs[f.type].fields, place)
+    if f.kind == "tagged":
+        return "if (!%s_kind) put(\"null\");" % place + "".join(
+            "if (%s_kind == %d) { put(\"[\\\"%s\\\",\"); %s put(\"]\"); }" % (
+                place, tag, m.name, say(p, m, "%s.%s" % (place, m.name))) for tag, m in f.type)
     if f.kind == "pointer":
         return "if (!%s) put(\"null\"); else put(\"%%lld\", (long long)(%s - root->all%d));" % (
             place, place, f.type)
@@ -171,6 +181,11 @@ def source(p, number_of_build, first):
         for f in s.fields:
             if f.before:
                 out.append("KEEL_RENAMED(struct S%d, %s, %s)" % (s.number, f.before, f.name))
+            if f.before and f.kind == "tagged":
+                out.append("KEEL_RENAMED(struct S%d, %s_kind, %s_kind)" % (s.number, f.before, f.name))
+            if f.kind == "tagged" and (not first or r.random() < .7):
+                out.append("KEEL_UNION(struct S%d, %s, %s_kind, %s)" % (s.number, f.name, f.name, " ".join(
+                    "KEEL_WHEN(%d, %s)" % (tag, m.name) for tag, m in f.type)))
     fields = ["struct S%d *all%d;" % (s.number, s.number) for s in order]
     r.shuffle(fields)
     out.append("struct R { %s };" % " ".join(fields))

@@ -59,6 +59,59 @@ static const SchemaStatic *static_called(const char *name, const char *function)
     return NULL;
 }
 
+static void a_union_has_its_tag(void **unused)
+{
+    (void)unused;
+    const SchemaType *order = type_called("struct order");
+    uint32_t record = (uint32_t)(order - schema.types);
+    const SchemaField *field = field_called(order, ""), *side = field_called(order, "side");
+    const SchemaUnion *tagged = schema_union(&schema, record, field->offset);
+    assert_non_null(tagged);
+    assert_null(schema_union(&schema, record, field->offset + 8));
+    assert_int_equal(tagged->type, field->type);
+    assert_int_equal(tagged->tag_offset, side->offset);
+    const SchemaField *fields = schema.fields + schema.types[tagged->type].first;
+    uint8_t bytes[256] = {0};
+    assert_int_equal(schema_union_field(&schema, tagged, bytes), -1);
+    memcpy(bytes + side->offset, &(int32_t){1}, 4);
+    int64_t at = schema_union_field(&schema, tagged, bytes);
+    assert_string_equal(schema_text(&schema, fields[at].name), "ratio");
+    memcpy(bytes + side->offset, &(int32_t){-1}, 4);
+    at = schema_union_field(&schema, tagged, bytes);
+    assert_string_equal(schema_text(&schema, fields[at].name), "bits");
+    int mistakes = 0;
+    for (uint32_t i = 0; i < schema.union_count; i++)
+        mistakes += !schema.unions[i].record && strstr(schema_text(&schema, schema.unions[i].why),
+                                                       "no union called at") != NULL;
+    assert_int_equal(mistakes, 1);
+}
+
+static void a_tag_that_leads_out_of_its_record_is_refused(void **unused)
+{
+    (void)unused;
+    Error err = {0};
+    Schema other;
+    uint8_t *copy = aligned_alloc(16, ROOM);
+    for (int i = 0; i < 4; i++) {
+        memcpy(copy, packed, packed_bytes);
+        assert_int_equal(schema_check(copy, packed_bytes, &other, &err), 0);
+        SchemaUnion *u = (SchemaUnion *)(uintptr_t)other.unions;
+        while (!u->record)
+            u++;
+        if (i == 0)
+            u->tag_offset = other.types[u->record].bytes;
+        else if (i == 1)
+            u->offset = other.types[u->record].bytes;
+        else if (i == 2)
+            ((SchemaCase *)(uintptr_t)other.cases)[u->first].field = 2;
+        else
+            u->cases = other.case_count + 1;
+        assert_int_equal(schema_check(copy, packed_bytes, &other, &err), KEEL_EFAULT);
+        assert_non_null(strstr(err.text, "the tag of a union"));
+    }
+    free(copy);
+}
+
 static void a_record_has_its_fields(void **unused)
 {
     (void)unused;
@@ -235,6 +288,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_has_its_fields),
+        cmocka_unit_test(a_union_has_its_tag),
+        cmocka_unit_test(a_tag_that_leads_out_of_its_record_is_refused),
         cmocka_unit_test(every_kind_of_field_is_told),
         cmocka_unit_test(a_type_is_found_however_it_is_written),
         cmocka_unit_test(statics_are_known_by_their_function),
