@@ -222,10 +222,24 @@ static void hear(uint32_t level, const char *room, const char *text, void *user)
         view_note(&session->view, tone, note);
 }
 
+/* While modules are read and tried. */
+static void wait_in_view(void *user)
+{
+    Session *session = user;
+    Error err = {0};
+    if (view_wait(&session->view, &err)) {
+        session_say(session, KEEL_LOG_WARN, err.text); /* the first frame meets it again */
+        session->host->waiting = NULL;
+    }
+}
+
 static void open_view(void *user)
 {
     Session *session = user;
     view_open(&session->view, session->host, session->title, &session->say);
+    wait_in_view(session);
+    session->host->waiting = wait_in_view;
+    session->host->meanwhile_user = session;
 }
 
 int session_open(Session *session, const char *title)

@@ -58,9 +58,11 @@ static int shot_option(View *view, const char *command, char **argv)
     char *end;
     long long frame = strtoll(optarg, &end, 10);
     const char *path = argv[optind];
-    if (end == optarg || *end || frame < 1 || !path || path[0] == '-') {
+    if (end == optarg || *end || frame < 0 || !path || path[0] == '-') {
         fprintf(stderr,
-                "keel %s: --screenshot-at takes a frame's number and a file, as in 60 ball.png\n",
+                "keel %s: --screenshot-at takes a frame's number (0: before the first) and a file, "
+                "as in "
+                "60 ball.png\n",
                 command);
         return 0;
     }
@@ -216,6 +218,26 @@ static void take_shots(View *view)
     }
 }
 
+/* Picture 0 is what is seen before the first frame. */
+static void take_first_shots(View *view)
+{
+    for (int i = 0; i < view->shot_count; i++) {
+        Error err = {0};
+        if (!view->shots[i].frame && !view->first_shots &&
+            screen_shot(view->screen, view->shots[i].path, shot_done, view, &err))
+            shot_done(&err, view);
+    }
+    view->first_shots = 1;
+}
+
+int view_wait(View *view, Error *err)
+{
+    if (!view->screen)
+        return KEEL_OK;
+    take_first_shots(view);
+    return screen_wait(view->screen, err);
+}
+
 static void draw_overlay(View *view)
 {
     if (!view->overlay)
@@ -278,6 +300,12 @@ void view_note(View *view, int tone, const char *text)
 void view_errors(View *view, const struct DevError *errors, int count, int all, const char *after)
 {
     (void)view, (void)errors, (void)count, (void)all, (void)after;
+}
+
+int view_wait(View *view, Error *err)
+{
+    (void)view, (void)err;
+    return KEEL_OK;
 }
 
 int view_before(View *view)

@@ -20,9 +20,9 @@ typedef struct View {
     struct ViewShot {
         long long frame;
         const char *path;
-    } shots[16]; /* as asked by --screenshot-at */
-    int shot_count;
-    int trace; /* tell where the time of the start went */
+    } shots[16];                 /* as asked by --screenshot-at */
+    int shot_count, first_shots; /* …: those of before the first frame are asked for */
+    int trace;                   /* tell where the time of the start went */
     long long frames;
     const Say *say;
     int shot_failed; /* atomic; a picture couldn't be written; whole after view_close */
@@ -44,11 +44,12 @@ enum { VIEW_SIZE = 1000, VIEW_SCALE, VIEW_SHOT, VIEW_TRACE };
     {                                                                                   \
         "screenshot-at", required_argument, NULL, VIEW_SHOT                             \
     }
-#define VIEW_HELP                                                                          \
-    "  --headless         no window\n"                                                     \
-    "  --size WxH         size of the window in logical pixels (1280x720)\n"               \
-    "  --screenshot-at N FILE  writes what frame N shows as PNG; without a display, too\n" \
-    "  --trace-start      say where the time went from main() to the first picture\n"      \
+#define VIEW_HELP                                                                              \
+    "  --headless         no window\n"                                                         \
+    "  --size WxH         size of the window in logical pixels (1280x720)\n"                   \
+    "  --screenshot-at N FILE  writes what frame N shows as PNG (0: what is seen before the\n" \
+    "                     first); without a display, too\n"                                    \
+    "  --trace-start      say where the time went from main() to the first picture\n"          \
     "  --scale N          the screen's pixels a logical pixel (as the display is)\n"
 
 /* 1: taken; 0: taken, after a sentence on stderr about its value; -1: none of the view's. */
@@ -60,6 +61,9 @@ void view_open(View *view, keel_host *host, const char *title, const Say *say);
 void view_close(View *view);
 /* After the host was closed. */
 void view_done(View *view);
+
+/* Before the first frame, again and again: what there is to be seen by then. */
+int view_wait(View *view, Error *err);
 
 /* Before and after each frame of the host. before: 1 once the window was closed. */
 int view_before(View *view);
@@ -73,6 +77,5 @@ int view_closed(const View *view);
 struct DevError;
 void view_note(View *view, int tone, const char *text);
 void view_errors(View *view, const struct DevError *errors, int count, int all, const char *after);
-
 
 #endif

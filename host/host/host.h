@@ -85,8 +85,12 @@ struct keel_host {
     /* Called once, while the first module is being read and tried: what the frame thread has to do
      * anyway. NULL: nothing. [frame] */
     void (*meanwhile)(void *user);
-    void *meanwhile_user;
-    HostShoot *shoot; /* [frame] a screen's, NULL where there is none */
+    /* Called every few milliseconds while a module is being read and tried. NULL: nothing. [frame]
+     */
+    void (*waiting)(void *user);
+    void *meanwhile_user;         /* of both */
+    struct LastPicture *arriving; /* [frame] of the slot that is being made; NULL: none */
+    HostShoot *shoot;             /* [frame] a screen's, NULL where there is none */
     void *shoot_user;
     uint64_t frames; /* [frame] */
     int64_t opened_ns;
@@ -111,7 +115,7 @@ struct keel_host {
     Mixer *mixer;       /* [frame]; NULL: nothing was to be heard so far */
     void *audio;        /* [frame] the device's, closed by audio_close */
     void (*audio_close)(void *audio);
-    struct HostAssets *assets;      /* [engine]; made before the first slot */
+    struct HostAssets *assets; /* [engine]; made before the first slot */
     /* A font of a module's assets, to draw texts of this family with. [frame] */
     void (*font)(const char *family, const void *data, size_t bytes, void *user);
     void *font_user;

@@ -19,8 +19,13 @@ typedef struct Keeper Keeper;
  * its file there, whether it is there or not. [frame] */
 enum { KEEPER_PATH = 4200 };
 #define KEEPER_ENDING ".state"
+#define KEEPER_PICTURE ".picture" /* beside it: what the slot showed */
 int keeper_look(const char *dir, const char *name, StateOptions *options, char folder[KEEPER_PATH],
                 char ret_snapshot[KEEPER_PATH], Error *err);
+
+/* What the slot showed when it was kept, or NULL; said where it can't be used. `snapshot` as
+ * keeper_look said. [any] */
+struct LastPicture *keeper_picture(const char *snapshot, const char *name);
 
 /* Begins to keep a slot that nothing runs in yet, and gives it back what was kept of it. `journal`
  * is a file or NULL, `snapshot` as keeper_look said or NULL, `every_ns` between two snapshots.

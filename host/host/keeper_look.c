@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "host/keeper.h"
 #include "state/snapshot.h"
+#include "swap/last_picture.h"
 
 #define MEMORY_FOLDER "/dev/shm"
 #define MEMORY_LEAST (UINT64_C(64) << 20)
@@ -110,4 +111,17 @@ int keeper_look(const char *dir, const char *name, StateOptions *options, char f
                  "%s: %s: if this host is killed, what came after the last snapshot is lost", name,
                  why.text);
     return KEEL_OK;
+}
+
+LastPicture *keeper_picture(const char *snapshot, const char *name)
+{
+    char path[KEEPER_PATH + sizeof KEEPER_PICTURE];
+    LastPicture *picture = NULL;
+    Error err = {0};
+    snprintf(path, sizeof path, "%.*s" KEEPER_PICTURE,
+             (int)(strlen(snapshot) - strlen(KEEPER_ENDING)), snapshot);
+    int rc = last_picture_read(path, &picture, &err);
+    if (rc && rc != KEEL_ENOTFOUND)
+        log_warn("state", "%s: its last picture isn't shown: %s", name, err.text);
+    return picture;
 }

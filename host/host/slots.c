@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -12,9 +13,12 @@
 #include "host/host.h"
 #include "host/keeper.h"
 #include "host/services.h"
+#include "swap/last_picture.h"
 #include "swap/past.h"
 
 enum { ADD_LOOK_NS = 2 * 1000 * 1000 };
+#define SLOW_STATE_BYTES \
+    (UINT64_C(32) << 20) /* what takes longer to bring back than to open a window */
 #define STATE_EVERY_NS (INT64_C(10) * 1000 * 1000 * 1000)
 
 /* "ball" of "/some/where/ball.so". */
@@ -83,6 +87,31 @@ static int keep(Host *host, Slot *slot, const struct keel_slot_options *options,
                       place->every_ns, &host->keepers[slot->number], err);
 }
 
+static void call_meanwhile(Host *host)
+{
+    void (*meanwhile)(void *user) = host->meanwhile;
+    host->meanwhile = NULL;
+    if (meanwhile)
+        meanwhile(host->meanwhile_user);
+}
+
+/* What the slot showed is there for the screen before all else. The screen is opened beside the
+ * trial, but first of all where the state is large, or where nothing comes before the module's own
+ * code. */
+static void show_last_picture(Host *host, const State *state, const Place *place, const char *name)
+{
+    struct stat st;
+    StateStatus status;
+    int file = *place->snapshot && stat(place->snapshot, &st) == 0;
+    if (!file && !state_resumed(state))
+        return;
+    host->arriving = keeper_picture(place->snapshot, name);
+    state_status(state, &status);
+    uint64_t bytes = state_resumed(state) ? status.used_bytes : (uint64_t)st.st_size;
+    if (host->arriving && (bytes > SLOW_STATE_BYTES || host->options.trial == KEEL_TRIAL_OFF))
+        call_meanwhile(host);
+}
+
 static int make_slot(Host *host, const char *path, const struct keel_slot_options *options,
                      Slot **ret_slot, Error *err)
 {
@@ -117,9 +146,13 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
         slot->path = strdup(path);
     memcpy(slot->name, name, sizeof slot->name);
     services_give(slot);
+    if (*place.snapshot)
+        show_last_picture(host, state, &place, name);
     if ((rc = keep(host, slot, options, &place, err)) != KEEL_OK) {
         if (!state_resumed(state))
             state_forget(state);
+        last_picture_free(host->arriving);
+        host->arriving = NULL;
         slot_done(slot);
         state_close(state);
         free(slot);
@@ -132,6 +165,11 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
     Past *past;
     if (host->past_span_ns && past_new(slot, host->past_span_ns, HOST_PAST_BYTES, &past, err))
         log_warn("state", "%s: %s", slot->name, err->text); /* it runs without */
+    if (slot->brought)
+        slot->last_picture = host->arriving;
+    else
+        last_picture_free(host->arriving);
+    host->arriving = NULL;
     host->slots[number] = slot;
     atomic_store(&host->slot_count, number + 1);
     *ret_slot = slot;
@@ -170,15 +208,14 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
         free(add);
         return host_failed(&(Error){KEEL_ECANCELED, "the host is closing"});
     }
-    void (*meanwhile)(void *user) = host->meanwhile;
-    host->meanwhile = NULL;
-    if (meanwhile)
-        meanwhile(host->meanwhile_user);
+    call_meanwhile(host);
     /* Decided: refused by the engine thread, or started here by the mail that the boundary runs. */
     while (!atomic_load(&add->decided) && !slot->running &&
            !(add->group && atomic_load(&add->group->stalled))) {
         boundary_wait(&host->boundary, ADD_LOOK_NS);
         boundary_run(&host->boundary);
+        if (host->waiting)
+            host->waiting(host->meanwhile_user);
     }
     if (ret_slot)
         *ret_slot = slot;

@@ -9,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "host/keeper.h"
 #include "swap/keepsake.h"
+#include "swap/last_picture.h"
 #include "swap/recorder.h"
 
 typedef struct Writing {
@@ -23,6 +26,7 @@ typedef struct Writing {
     Pin *pin;
     SnapshotInfo info;
     Buf note;
+    PictureTaken *picture; /* NULL: none is kept, or it is that of before */
     uv_work_t work;
     Error err;
 } Writing;
@@ -59,6 +63,31 @@ static int take(Slot *slot, Pin **ret_pin, SnapshotInfo *info, Buf *note, Error 
     return state_pin(slot->state, ret_pin, err);
 }
 
+/* What the slot shows, where it isn't what was kept of it before. Failure costs no more than that.
+ */
+static PictureTaken *take_picture(Slot *slot)
+{
+    const Draw *draw = &slot->draw;
+    PictureTaken *taken = NULL;
+    const uint64_t made_of[] = {draw->serial + 1, slot->effects.pictures.shown,
+                                (uint64_t)draw->good_width, (uint64_t)draw->good_height};
+    uint64_t now = hash_bytes(made_of, sizeof made_of).low;
+    if (now == slot->picture_kept ||
+        picture_take(draw, &slot->effects.pictures, slot->wall_ns, &taken))
+        return NULL;
+    slot->picture_kept = now;
+    return taken;
+}
+
+static void keep_picture(const char *modules, const PictureTaken *picture)
+{
+    char path[4300];
+    Error err = {0};
+    snprintf(path, sizeof path, "%s" KEEPER_PICTURE, modules);
+    if (picture && picture_write_file(picture, path, &err))
+        log_warn("state", "%s", err.text);
+}
+
 static void unpin_at_boundary(void *user)
 {
     Writing *writing = user;
@@ -70,6 +99,7 @@ static void finish(Writing *writing)
 {
     writing->done(&writing->err, &writing->info, writing->user);
     image_unref(writing->image);
+    picture_drop(writing->picture);
     buf_done(&writing->note);
     if (!writing->pin ||
         boundary_send(&writing->host->boundary, &writing->errand.there, unpin_at_boundary, writing))
@@ -138,8 +168,10 @@ static void write_it(uv_work_t *work)
     const SnapshotParts parts = {.note = writing->note.data, .note_bytes = writing->note.bytes};
     writing->err.code =
         snapshot_write_file(writing->pin, &writing->info, &parts, writing->path, &writing->err);
-    if (writing->modules[0] && !writing->err.code)
+    if (writing->modules[0] && !writing->err.code) {
         drop_modules(writing->modules, writing->image);
+        keep_picture(writing->modules, writing->picture);
+    }
 }
 
 static void written(uv_work_t *work, int status)
@@ -169,8 +201,11 @@ static void pin_at_boundary(void *user)
         take(writing->slot, &writing->pin, &writing->info, &writing->note, &writing->err);
     if (!writing->err.code)
         writing->image = image_ref(writing->slot->running->image);
+    if (!writing->err.code && writing->modules[0])
+        writing->picture = take_picture(writing->slot);
     if (loop_send(writing->host->loop, &writing->errand.back, queue, writing)) {
         state_unpin(writing->pin);
+        picture_drop(writing->picture);
         free(writing);
     }
 }
@@ -209,8 +244,12 @@ int host_snapshot_now(Slot *slot, const char *path, const char *modules, Error *
         if (modules)
             keep_module(modules, slot->running->image);
         rc = snapshot_write_file(pin, &info, &parts, path, err);
-        if (modules && rc == KEEL_OK)
+        if (modules && rc == KEEL_OK) {
+            PictureTaken *picture = take_picture(slot);
             drop_modules(modules, slot->running->image);
+            keep_picture(modules, picture);
+            picture_drop(picture);
+        }
     }
     state_unpin(pin);
     buf_done(&note);

@@ -9,8 +9,8 @@
 typedef void SnapshotDone(const Error *err, const SnapshotInfo *info, void *user);
 
 /* Begins one; a slot that runs nothing yet is refused. `modules`: NULL, or the beginning of the
- * names of files for the builds that ran, of which the one of this moment is kept:
- * PREFIX-HASH.module. [engine] */
+ * names of files for the builds that ran, of which the one of this moment is kept
+ * (PREFIX-HASH.module), and of that for what the slot shows (PREFIX.picture). [engine] */
 void host_snapshot(Host *host, Slot *slot, const char *path, const char *modules,
                    SnapshotDone *done, void *user);
 

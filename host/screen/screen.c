@@ -4,13 +4,16 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "screen/batch.h"
 #include "screen/audio_sdl.h"
 #include "screen/input_sdl.h"
+#include "screen/last_sign.h"
 #include "screen/player.h"
 #include "screen/shots.h"
+#include "swap/last_picture.h"
 
 enum { BACKGROUND = 0x101418ff };
 
@@ -29,6 +32,8 @@ struct Screen {
     uint64_t overlay_serial;
     uint64_t drawn; /* what the picture was made of */
     uint32_t still; /* frames since it changed */
+    int deaf;       /* what people do is dropped */
+    LastSign sign;
     int refused_said, text_said;
 };
 
@@ -50,6 +55,8 @@ static int hear(const SDL_Event *event, void *user)
 {
     Screen *screen = user;
     const Window *window = &screen->window;
+    if (screen->deaf)
+        return 0;
     if (screen->heard && screen->heard(event, screen->heard_user))
         return 1;
     input_sdl_begin(&screen->input, screen->host, window->width, window->height,
@@ -138,6 +145,7 @@ void screen_close(Screen *screen)
         host->slots[i]->draw.screen = host->screen;
     shots_done(&screen->shots);
     player_done(&screen->player);
+    last_sign_done(&screen->sign);
     batch_done(&screen->batch);
     glyphs_free(screen->glyphs);
     audio_sdl_close(&screen->audio);
@@ -157,6 +165,26 @@ int screen_pump(Screen *screen)
     return screen->window.closing;
 }
 
+/* What slot `i` showed in the process before, as long as nothing else is to be seen; `i` beyond the
+ * slots: the one that is being made. NULL: none. */
+static const LastPicture *last_picture(const Screen *screen, int i)
+{
+    const Host *host = screen->host;
+    int slots = atomic_load(&host->slot_count);
+    for (int n = 0; n < slots; n++)
+        if (host->slots[n]->draw.serial)
+            return NULL; /* one of the slots is live: what was isn't shown beside what is */
+    return i < slots ? host->slots[i]->last_picture : host->arriving;
+}
+
+static void look_at_last(Screen *screen)
+{
+    const LastPicture *last = NULL;
+    for (int i = 0, slots = atomic_load(&screen->host->slot_count); i <= slots && !last; i++)
+        last = last_picture(screen, i);
+    last_sign_look(&screen->sign, last ? last->wall_ns : 0, &screen->host->screen, clock_now_ns());
+}
+
 /* Another number when anything of the picture changed. */
 static uint64_t made_of(const Screen *screen)
 {
@@ -166,7 +194,20 @@ static uint64_t made_of(const Screen *screen)
         sum = (sum ^ host->slots[i]->draw.serial) * UINT64_C(0x9e3779b97f4a7c15);
         sum = (sum ^ host->slots[i]->effects.pictures.shown) * UINT64_C(0xd6e8feb86659fd93);
     }
-    return sum | 1;
+    for (int i = 0, slots = atomic_load(&host->slot_count); i <= slots; i++)
+        sum = (sum ^ (uintptr_t)last_picture(screen, i)) * UINT64_C(0x9e3779b97f4a7c15);
+    return (sum ^ screen->sign.shown) << 1 | 1;
+}
+
+/* As large as it fits, where the window was another one then. */
+static void add_last(Screen *screen, const LastPicture *last)
+{
+    const Window *window = &screen->window;
+    float scale = screen->batch.scale, x = window->width / last->width,
+          y = window->height / last->height;
+    screen->batch.scale = scale * (x < y ? x : y);
+    batch_add(&screen->batch, &last->list, &last->pictures);
+    screen->batch.scale = scale;
 }
 
 /* Glyphs may be moved when the atlas is full: then what was batched before is wrong. */
@@ -184,6 +225,11 @@ static void make_batch(Screen *screen)
             const Slot *slot = host->slots[i];
             batch_add(&screen->batch, slot->draw.good, &slot->effects.pictures);
         }
+        for (int i = 0, slots = atomic_load(&host->slot_count); i <= slots; i++)
+            if (last_picture(screen, i))
+                add_last(screen, last_picture(screen, i));
+        if (screen->sign.shown)
+            batch_add(&screen->batch, &screen->sign.list, NULL);
         if (screen->overlay)
             batch_add(&screen->batch, screen->overlay, NULL);
     } while (epoch != screen->glyphs->epoch && ++tries < 2);
@@ -206,6 +252,7 @@ static void tell_troubles(Screen *screen)
 int screen_draw(Screen *screen, Error *err)
 {
     Window *window = &screen->window;
+    look_at_last(screen);
     uint64_t now = made_of(screen);
     int resized = screen->player.width != (uint32_t)window->width_px ||
                   screen->player.height != (uint32_t)window->height_px;
@@ -229,6 +276,22 @@ int screen_draw(Screen *screen, Error *err)
                         err);
     if (!rc)
         window_show(window);
+    return rc;
+}
+
+int screen_wait(Screen *screen, Error *err)
+{
+    int begun = screen->sign.since_ns != 0;
+    screen->deaf = 1;
+    window_pump(&screen->window);
+    screen->deaf = 0;
+    tell_slots(screen);
+    look_at_last(screen);
+    if (!screen->sign.since_ns && !screen->shots.first)
+        return KEEL_OK;
+    int rc = screen_draw(screen, err);
+    if (!begun && screen->sign.since_ns)
+        trace_mark("the last picture is seen");
     return rc;
 }
 

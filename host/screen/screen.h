@@ -22,6 +22,10 @@ void screen_close(Screen *screen); /* NULL is fine */
  * Tells the slots what there is to draw on. 1 once the user has closed the window. */
 int screen_pump(Screen *screen);
 
+/* While the first modules are read and tried: shows what the slots showed in the process before,
+ * and after a while says so. What people do is dropped, for they see what was. */
+int screen_wait(Screen *screen, Error *err);
+
 /* After each frame of the host: draws what changed. Nothing changed: costs a comparison a slot. */
 int screen_draw(Screen *screen, Error *err);
 

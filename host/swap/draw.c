@@ -72,6 +72,8 @@ static int same(const DrawList *a, const DrawList *b)
 
 void draw_commit(Draw *draw)
 {
+    draw->good_width = draw->screen.width;
+    draw->good_height = draw->screen.height;
     if (same(draw->recording, draw->good))
         return;
     DrawList *before = draw->good;

@@ -119,9 +119,10 @@ extern const DrawScreen draw_no_screen;
 /* A slot's. */
 typedef struct Draw {
     DrawList lists[2];
-    DrawList *recording, *good; /* good: of the last frame that counted */
-    uint64_t serial;            /* another number whenever `good` shows something else */
-    uint32_t refused_said;      /* the host has told of the limit */
+    DrawList *recording, *good;    /* good: of the last frame that counted */
+    float good_width, good_height; /* … of what there was to draw on then */
+    uint64_t serial;               /* another number whenever `good` shows something else */
+    uint32_t refused_said;         /* the host has told of the limit */
     DrawScreen screen;
 } Draw;
 

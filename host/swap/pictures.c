@@ -34,6 +34,54 @@ static size_t bytes_of(uint32_t width, uint32_t height)
     return (size_t)width * height * PIXEL;
 }
 
+/* ---- pixels, which may be held by others ---- */
+
+typedef struct PixelsHead {
+    _Alignas(16) _Atomic uint32_t holders;
+} PixelsHead;
+
+static PixelsHead *head_of(uint8_t *pixels)
+{
+    return (PixelsHead *)(void *)(pixels - sizeof(PixelsHead));
+}
+
+/* Zeroed: transparent. */
+static uint8_t *new_pixels(size_t bytes)
+{
+    PixelsHead *head = calloc(1, sizeof *head + bytes);
+    if (!head)
+        return NULL;
+    atomic_init(&head->holders, 1);
+    return (uint8_t *)(head + 1);
+}
+
+uint8_t *pictures_hold(const Picture *picture)
+{
+    atomic_fetch_add(&head_of(picture->pixels)->holders, 1);
+    return picture->pixels;
+}
+
+void pictures_let_go(uint8_t *pixels)
+{
+    if (pixels && atomic_fetch_sub(&head_of(pixels)->holders, 1) == 1)
+        free(head_of(pixels));
+}
+
+/* Before they are written: who holds them keeps what was there. Without memory for that, it
+ * doesn't. */
+static void own_pixels(Picture *picture)
+{
+    if (atomic_load(&head_of(picture->pixels)->holders) == 1)
+        return;
+    size_t bytes = bytes_of(picture->width, picture->height);
+    uint8_t *own = new_pixels(bytes);
+    if (!own)
+        return;
+    memcpy(own, picture->pixels, bytes);
+    pictures_let_go(picture->pixels);
+    picture->pixels = own;
+}
+
 static void drop_writes(Pictures *pictures)
 {
     for (PictureWrite *write = pictures->first, *next; write; write = next) {
@@ -49,7 +97,7 @@ void pictures_done(Pictures *pictures)
 {
     drop_writes(pictures);
     for (uint32_t i = 0; i < pictures->top; i++)
-        free(pictures->places[i].pixels);
+        pictures_let_go(pictures->places[i].pixels);
     free(pictures->places);
     memset(pictures, 0, sizeof *pictures);
 }
@@ -89,7 +137,7 @@ static Picture *reserve(Pictures *pictures, size_t bytes, int *ret_rc)
     if (i == PICTURES_MOST || bytes > PICTURES_BYTES - pictures->bytes)
         return NULL;
     *ret_rc = KEEL_ENOMEM;
-    uint8_t *pixels = calloc(1, bytes);
+    uint8_t *pixels = new_pixels(bytes);
     if (!pixels)
         return NULL;
     Picture *picture = &pictures->places[i];
@@ -193,7 +241,7 @@ static void release(Pictures *pictures, Picture *picture, uint32_t generation)
 {
     pictures->bytes -= bytes_of(picture->width, picture->height);
     pictures->count--;
-    free(picture->pixels);
+    pictures_let_go(picture->pixels);
     *picture = (Picture){.generation = generation};
 }
 
@@ -201,6 +249,7 @@ static void apply(Pictures *pictures, const PictureWrite *write)
 {
     Picture *picture = &pictures->places[write->index];
     size_t row = (size_t)write->width * PIXEL;
+    own_pixels(picture);
     for (uint32_t y = 0; y < write->height; y++)
         memcpy(picture->pixels + ((size_t)(write->y + y) * picture->width + write->x) * PIXEL,
                write->pixels + y * row, row);
@@ -289,7 +338,7 @@ int pictures_load(Pictures *pictures, Carried *in)
             !carried.height || carried.width > PICTURE_SIDE || carried.height > PICTURE_SIDE ||
             bytes > PICTURES_BYTES - pictures->bytes)
             return KEEL_EDATA;
-        picture->pixels = calloc(1, bytes);
+        picture->pixels = new_pixels(bytes);
         if (!picture->pixels)
             return KEEL_ENOMEM;
         picture->width = carried.width;
@@ -300,5 +349,37 @@ int pictures_load(Pictures *pictures, Carried *in)
         pictures->bytes += bytes;
         pictures->count++;
     }
+    return KEEL_OK;
+}
+
+int pictures_put(Pictures *pictures, keel_handle image, uint32_t width, uint32_t height,
+                 const void *pixels)
+{
+    uint32_t index = (uint32_t)image - 1;
+    size_t bytes = bytes_of(width, height);
+    if (index >= PICTURES_MOST || !(image >> 32) || !width || !height || width > PICTURE_SIDE ||
+        height > PICTURE_SIDE || bytes > PICTURES_BYTES - pictures->bytes)
+        return KEEL_EDATA;
+    if (!pictures->places)
+        pictures->places = calloc(PICTURES_MOST, sizeof *pictures->places);
+    if (!pictures->places)
+        return KEEL_ENOMEM;
+    Picture *picture = &pictures->places[index];
+    if (picture->state != PICTURE_FREE)
+        return KEEL_EDATA;
+    uint8_t *own = new_pixels(bytes);
+    if (!own)
+        return KEEL_ENOMEM;
+    memcpy(own, pixels, bytes);
+    *picture = (Picture){.pixels = own,
+                         .width = width,
+                         .height = height,
+                         .generation = (uint32_t)(image >> 32),
+                         .state = PICTURE_KEPT,
+                         .version = next_version()};
+    if (index >= pictures->top)
+        pictures->top = index + 1;
+    pictures->bytes += bytes;
+    pictures->count++;
     return KEEL_OK;
 }

@@ -55,6 +55,16 @@ void pictures_undo(Pictures *pictures);
 /* What the last committed frame may show, or NULL. */
 const Picture *pictures_find(const Pictures *pictures, keel_handle image);
 
+/* The pixels of an image as they are, until they are let go; writes go elsewhere meanwhile. Between
+ * two frames; pictures_let_go [any], NULL is fine. */
+uint8_t *pictures_hold(const Picture *picture);
+void pictures_let_go(uint8_t *pixels);
+
+/* An image under a handle of before, with its pixels; for tables that no module has. KEEL_EDATA
+ * where there can't be such a one. */
+int pictures_put(Pictures *pictures, keel_handle image, uint32_t width, uint32_t height,
+                 const void *pixels);
+
 /* For carry.c: handles and sizes, and into an empty table: transparent images. KEEL_ENOMEM,
  * KEEL_EDATA. */
 int pictures_save(const Pictures *pictures, Buf *out);

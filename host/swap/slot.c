@@ -10,6 +10,7 @@
 #include "swap/past.h"
 #include "swap/feed.h"
 #include "swap/brought.h"
+#include "swap/last_picture.h"
 #include "swap/recorder.h"
 
 /* A save, restore or stop may walk the whole state, and the frame thread waits: ten frames' time,
@@ -77,6 +78,7 @@ void slot_done(Slot *slot)
     image_unref(slot->history);
     free(slot->asset_folder);
     brought_free(slot->brought);
+    last_picture_free(slot->last_picture);
     buf_done(&slot->keepsake);
     free(slot->path);
 }
@@ -377,6 +379,10 @@ int slot_frame_commit(Slot *slot, Error *err)
     if (slot->brought) {
         brought_free(slot->brought);
         slot->brought = NULL;
+    }
+    if (slot->last_picture) {
+        last_picture_free(slot->last_picture);
+        slot->last_picture = NULL;
     }
     int code = state_commit(slot->state, err);
     if (slot->recorder)

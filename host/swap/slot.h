@@ -49,6 +49,7 @@ typedef struct SlotEntered {
 struct Recorder;
 struct Feed;
 struct Brought;
+struct LastPicture;
 
 /* How long frames take: 64 buckets of a quarter of a doubling each; for deadlines. */
 enum { DURATION_BUCKETS = 128 };
@@ -87,6 +88,9 @@ struct keel_slot {
     uint64_t equal_to; /* … that of this generation */
     struct Recorder *recorder; /* NULL: no journal is written */
     struct Brought *brought;   /* where it goes on, until its first frame is committed; or NULL */
+    struct LastPicture *last_picture; /* what it showed in the process before, until its first frame
+                                         is committed; or NULL */
+    uint64_t picture_kept;            /* what the picture that was last written of it was made of */
     int kept;          /* its state outlives the process: each commit says what else it is */
     Buf keepsake;      /* room for that */
     struct Past *past; /* NULL: it can't go back in time; the host's */
