@@ -92,6 +92,7 @@ class Live(KeelTest):
 
     def test_a_step_is_one_frame(self):
         host = self.live()
+        host.wait("g 9.8")
         host.frames_pass()
         host.call("pause", on=True)
         before = host.status()["slots"][0]["frames"]
