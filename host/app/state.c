@@ -30,7 +30,8 @@ static const char help[] =
     "  --name NAME        in place of FILE: a running host (default), or …\n"
     "  --socket PATH      … its socket\n"
     "  --slot SLOT        which of its slots, when there are several\n"
-    "  --module FILE.so   the build that ran, when it isn't where it was\n"
+    "  --module FILE.so   names of this build's types in place of those that the state has with "
+    "it\n"
     "  --cbor             dump as CBOR (RFC 8949), not as JSON\n"
     "  --json             diff as JSON\n"
     "\n"
@@ -363,6 +364,8 @@ static int rewrite(const StateCommand *c, const StatePlace *place, const uint8_t
                                      .note_bytes = s->note_bytes,
                                      .schema = s->schema,
                                      .schema_bytes = s->schema_bytes,
+                                     .image = s->image,
+                                     .image_bytes = s->image_bytes,
                                      .spans = s->spans,
                                      .span_count = s->span_count};
         rc = snapshot_write_file(pin, &info, &parts, c->path, err);

@@ -27,12 +27,35 @@ int state_types_read(const Image *image, StateTypes *ret, Error *err)
     return KEEL_OK;
 }
 
+/* What the snapshot itself says: types read when it was written, or the build that ran. */
+static int of_itself(const Snapshot *s, StateTypes *ret)
+{
+    StateTypes types = {0};
+    Error err = {0};
+    if (s->schema_bytes &&
+        schema_check(s->schema, s->schema_bytes, &types.schema, &err) == KEEL_OK &&
+        types.schema.flags & SCHEMA_HAS_DEBUG) {
+        types.there = 1;
+        *ret = types;
+        return 1;
+    }
+    Image *image = NULL;
+    if (!s->image_bytes || image_of_bytes(s->image, s->image_bytes, s->info.path, &image, &err))
+        return 0;
+    int good = image->hash.low == s->info.image_low && image->hash.high == s->info.image_high &&
+               state_types_read(image, ret, &err) == KEEL_OK;
+    image_unref(image);
+    return good;
+}
+
 int state_types_of(const Snapshot *snapshot, const char *module, StateTypes *ret, int *ret_other,
                    Error *err)
 {
     const SnapshotInfo *info = &snapshot->info;
     const char *path = module ? module : info->path;
     Image *image;
+    if (!module && of_itself(snapshot, ret))
+        return KEEL_OK;
     int rc = image_load_file(path, IMAGE_WAIT_NS, &image, err);
     if (rc)
         return module ? rc : err_wrap(err, "the module that ran is not to be had");

@@ -17,7 +17,8 @@ typedef struct StateTypes {
 /* KEEL_ENOTFOUND: the image has no debug information. */
 int state_types_read(const Image *image, StateTypes *ret, Error *err);
 /* Of the image that ran when the snapshot was written: `module` if not NULL (also another build,
- * then `*ret_other` is 1), else the file of then if it still is that. */
+ * then `*ret_other` is 1), else as the snapshot has them, else the file of then if it still is
+ * that. The snapshot must stay. */
 int state_types_of(const Snapshot *snapshot, const char *module, StateTypes *ret, int *ret_other,
                    Error *err);
 void state_types_done(StateTypes *types);

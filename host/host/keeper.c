@@ -184,6 +184,20 @@ static int from_file(Slot *slot, const char *path, SnapshotReader *reader, Error
     return rc ? rc : brought_of_snapshot(snapshot_parts(reader), path, &slot->brought, err);
 }
 
+/* The build that ran, where the snapshot has it: the file beside it may be lost. */
+static void take_image(Brought *brought, const Snapshot *s)
+{
+    const KeepsakeHead *head = &brought->keepsake.head;
+    if (!s->image_bytes || s->info.image_low != head->image_low ||
+        s->info.image_high != head->image_high ||
+        image_of_bytes(s->image, s->image_bytes, head->path, &brought->image, NULL))
+        return;
+    if (!brought_same_image(brought, brought->image)) {
+        image_unref(brought->image);
+        brought->image = NULL;
+    }
+}
+
 static void tell(const Slot *slot, const char *from)
 {
     StateStatus status;
@@ -222,6 +236,8 @@ static int bring_back(Slot *slot, const char *path, Error *err)
     } else {
         rc = KEEL_OK; /* nothing was kept: a fresh start */
     }
+    if (there && slot->brought)
+        take_image(slot->brought, snapshot_parts(reader));
     snapshot_close(reader);
     return rc;
 }
@@ -241,7 +257,12 @@ static void find_module(Slot *slot, const char *modules)
         (image->hash.low != head->image_low || image->hash.high != head->image_high)) {
         image_unref(image);
         rc = err_set(&why, KEEL_EDATA, "%s is damaged", path);
-    } else if (rc == KEEL_OK) {
+    }
+    if (rc && slot->brought->image) {
+        image = image_ref(slot->brought->image);
+        rc = KEEL_OK;
+    }
+    if (rc == KEEL_OK) {
         rc = brought_use_image(slot->brought, image, slot, &why);
     }
     if (rc)
@@ -275,6 +296,8 @@ int keeper_new(Host *host, Slot *slot, const char *journal, const char *snapshot
         if (rc == KEEL_OK)
             find_module(slot, keeper->modules);
     }
+    if (rc == KEEL_OK && snapshot && (slot->kept_modules = strdup(keeper->modules)))
+        slot->keep_image = host_keep_image;
     if (rc == KEEL_OK && journal)
         rc = begin_journal(keeper, journal, err);
     if (rc == KEEL_OK && loop_call(host->loop, begin, keeper))

@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "host/keeper.h"
+#include "image/reading.h"
 #include "swap/keepsake.h"
 #include "swap/last_picture.h"
 #include "swap/recorder.h"
@@ -88,6 +91,21 @@ static void keep_picture(const char *modules, const PictureTaken *picture)
         log_warn("state", "%s", err.text);
 }
 
+/* What the image's reading knows of types goes with the state, and the image itself: whoever has
+ * the file needs nothing else. */
+static void describe(const Image *image, SnapshotParts *parts)
+{
+    const ReadingPart *schema = reading_part(image_reading(image), READING_SCHEMA, NULL);
+    if (schema && schema->bytes <= SNAPSHOT_PART_MOST) {
+        parts->schema = schema->data;
+        parts->schema_bytes = schema->bytes;
+    }
+    if (image->bytes <= SNAPSHOT_PART_MOST) {
+        parts->image = image->data;
+        parts->image_bytes = image->bytes;
+    }
+}
+
 static void unpin_at_boundary(void *user)
 {
     Writing *writing = user;
@@ -118,28 +136,47 @@ void host_module_file(const char *modules, uint64_t low, uint64_t high, char *re
 }
 
 /* The build that runs, so that what is kept can be read by another one's rules. Failure costs no
- * more than that. */
-static void keep_module(const char *modules, const Image *image)
+ * more than that. `synced`: it must survive the machine. */
+static void keep_module(const char *modules, const Image *image, int synced)
 {
     char path[4300], temporary[4320];
     host_module_file(modules, image->hash.low, image->hash.high, path, sizeof path);
-    if (access(path, F_OK) == 0)
+    int there = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (there >= 0) {
+        if (synced)
+            fsync(there); /* costs nothing where it is on the disk already */
+        close(there);
         return;
+    }
     snprintf(temporary, sizeof temporary, "%s.new", path);
     unlink(temporary);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     size_t at = 0;
     for (ssize_t n = 1; fd >= 0 && at < image->bytes && n > 0; at += n > 0 ? (size_t)n : 0)
         n = write(fd, image->data + at, image->bytes - at);
-    int good = fd >= 0 && at == image->bytes && fsync(fd) == 0;
+    int good = fd >= 0 && at == image->bytes && (!synced || fsync(fd) == 0);
     if (fd >= 0)
         close(fd);
     if (!good || rename(temporary, path) != 0)
         unlink(temporary);
 }
 
-/* Builds that no snapshot needs any more. */
-static void drop_modules(const char *modules, const Image *image)
+void host_keep_image(const Slot *slot, const Image *image)
+{
+    keep_module(slot->kept_modules, image, 0);
+}
+
+/* Of a build that came in since: it may be about to run. */
+static int is_new(int folder, const char *name)
+{
+    enum { NEW_S = 60 };
+    struct stat st;
+    return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           st.st_mtim.tv_sec > time(NULL) - NEW_S;
+}
+
+/* Builds that no snapshot needs any more. `all`: no other can be about to run. */
+static void drop_modules(const char *modules, const Image *image, int all)
 {
     char folder[4200], keep[4300];
     snprintf(folder, sizeof folder, "%s", modules);
@@ -154,7 +191,8 @@ static void drop_modules(const char *modules, const Image *image)
     for (struct dirent *entry; dir && (entry = readdir(dir));)
         if (!strncmp(entry->d_name, prefix, length) && strlen(entry->d_name) == strlen(keep) &&
             entry->d_name[length] == '-' && strcmp(entry->d_name, keep) != 0 &&
-            !strcmp(strrchr(entry->d_name, '.') ? strrchr(entry->d_name, '.') : "", ".module"))
+            !strcmp(strrchr(entry->d_name, '.') ? strrchr(entry->d_name, '.') : "", ".module") &&
+            (all || !is_new(dirfd(dir), entry->d_name)))
             unlinkat(dirfd(dir), entry->d_name, 0);
     if (dir)
         closedir(dir);
@@ -164,12 +202,13 @@ static void write_it(uv_work_t *work)
 {
     Writing *writing = work->data;
     if (writing->modules[0])
-        keep_module(writing->modules, writing->image);
-    const SnapshotParts parts = {.note = writing->note.data, .note_bytes = writing->note.bytes};
+        keep_module(writing->modules, writing->image, 1);
+    SnapshotParts parts = {.note = writing->note.data, .note_bytes = writing->note.bytes};
+    describe(writing->image, &parts);
     writing->err.code =
         snapshot_write_file(writing->pin, &writing->info, &parts, writing->path, &writing->err);
     if (writing->modules[0] && !writing->err.code) {
-        drop_modules(writing->modules, writing->image);
+        drop_modules(writing->modules, writing->image, 0);
         keep_picture(writing->modules, writing->picture);
     }
 }
@@ -240,13 +279,14 @@ int host_snapshot_now(Slot *slot, const char *path, const char *modules, Error *
     Buf note = {0};
     int rc = take(slot, &pin, &info, &note, err);
     if (rc == KEEL_OK) {
-        const SnapshotParts parts = {.note = note.data, .note_bytes = note.bytes};
+        SnapshotParts parts = {.note = note.data, .note_bytes = note.bytes};
+        describe(slot->running->image, &parts);
         if (modules)
-            keep_module(modules, slot->running->image);
+            keep_module(modules, slot->running->image, 1);
         rc = snapshot_write_file(pin, &info, &parts, path, err);
         if (modules && rc == KEEL_OK) {
             PictureTaken *picture = take_picture(slot);
-            drop_modules(modules, slot->running->image);
+            drop_modules(modules, slot->running->image, 1);
             keep_picture(modules, picture);
             picture_drop(picture);
         }

@@ -17,6 +17,10 @@ void host_snapshot(Host *host, Slot *slot, const char *path, const char *modules
 /* The same at once, between two frames; takes as long as the disk. [frame] */
 int host_snapshot_now(Slot *slot, const char *path, const char *modules, Error *err);
 
+/* Writes the file of a build that is about to run in the slot, not synced: Slot.keep_image. [any]
+ */
+void host_keep_image(const Slot *slot, const Image *image);
+
 /* The name of the file for a build. */
 void host_module_file(const char *modules, uint64_t low, uint64_t high, char *ret, size_t room);
 

@@ -55,6 +55,9 @@ int image_look(int memfd, size_t bytes, Hash hash, const char *path, Image **ret
  */
 int image_load_file(const char *path, int64_t wait_ns, Image **ret, Error *err);
 
+/* Of bytes that are there already, copied; `path` is for messages. (image_bytes.c) */
+int image_of_bytes(const void *data, size_t bytes, const char *path, Image **ret, Error *err);
+
 Image *image_ref(Image *image);
 void image_unref(Image *image);
 

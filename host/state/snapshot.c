@@ -192,7 +192,8 @@ int snapshot_write(const Pin *pin, const SnapshotInfo *given, const SnapshotPart
                    Error *err)
 {
     const State *state = pin->state;
-    if (parts->note_bytes > SNAPSHOT_PART_MOST || parts->schema_bytes > SNAPSHOT_PART_MOST)
+    if (parts->note_bytes > SNAPSHOT_PART_MOST || parts->schema_bytes > SNAPSHOT_PART_MOST ||
+        parts->image_bytes > SNAPSHOT_PART_MOST)
         return err_set(err, KEEL_ELIMIT, "the types of the state are too many for a snapshot");
     SnapshotInfo info = *given;
     info.base = (uintptr_t)state->base;
@@ -206,12 +207,13 @@ int snapshot_write(const Pin *pin, const SnapshotInfo *given, const SnapshotPart
         return err_set(err, rc, "no memory to write a snapshot");
     }
     put(&sink, CBOR_TAG, CBOR_SELF_DESCRIBED);
-    put(&sink, CBOR_ARRAY, 8);
+    put(&sink, CBOR_ARRAY, 9);
     put_text(&sink, "keel state");
     put(&sink, CBOR_UINT, SNAPSHOT_VERSION);
     put_header(&sink, &info);
     put_bytes(&sink, parts->note, parts->note_bytes);
     put_bytes(&sink, parts->schema, parts->schema_bytes);
+    put_bytes(&sink, parts->image, parts->image_bytes);
     if (parts->spans)
         put_spans(&sink, parts);
     else

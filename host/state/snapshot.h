@@ -2,14 +2,15 @@
  *
  * The arena is written page by page as it is, allocator and all, so that reading it back is a copy
  * and every pointer inside it holds; it must come back at the same addresses. With it go what the
- * host keeps for the slot (`note`), the types of the objects (`schema`) and the image's statics.
- * All of it is checked; a file that doesn't fit its checks is refused whole. */
+ * host keeps for the slot (`note`), the types of the objects (`schema`), the image that ran and its
+ * statics: a snapshot can be read by names, and taken over by another build, with nothing else at
+ * hand. All of it is checked; a file that doesn't fit its checks is refused whole. */
 #ifndef STATE_SNAPSHOT_H
 #define STATE_SNAPSHOT_H
 
 #include "state/state.h"
 
-enum { SNAPSHOT_VERSION = 1, SNAPSHOT_PART_MOST = 64 << 20 };
+enum { SNAPSHOT_VERSION = 2, SNAPSHOT_PART_MOST = 64 << 20 };
 
 typedef struct SnapshotInfo {
     uint64_t base, bytes; /* of the arena; filled by the writer */
@@ -22,8 +23,8 @@ typedef struct SnapshotInfo {
 } SnapshotInfo;
 
 typedef struct SnapshotParts {
-    const void *note, *schema; /* at most SNAPSHOT_PART_MOST each */
-    size_t note_bytes, schema_bytes;
+    const void *note, *schema, *image; /* at most SNAPSHOT_PART_MOST each; the image may be none */
+    size_t note_bytes, schema_bytes, image_bytes;
     const struct SnapshotSpan *spans; /* in the place of the pin's statics; NULL: those */
     int span_count;
 } SnapshotParts;
@@ -48,8 +49,9 @@ typedef struct SnapshotSpan {
 
 typedef struct Snapshot {
     SnapshotInfo info;
-    uint8_t *note, *schema;
-    size_t note_bytes, schema_bytes;
+    uint8_t *note, *schema; /* the schema isn't checked beyond its bytes: schema_check */
+    uint8_t *image;         /* the file that ran, untrusted as any; image_bytes 0: it isn't in it */
+    size_t note_bytes, schema_bytes, image_bytes;
     int span_count;
     SnapshotSpan spans[16]; /* the image's statics */
 } Snapshot;

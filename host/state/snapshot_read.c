@@ -217,16 +217,20 @@ static int front(SnapshotReader *r, Error *err)
         return err_set(err, KEEL_EDATA, "not a snapshot of Keel");
     if (!expect(r, CBOR_UINT, &version))
         return damaged(r, err, "its version");
-    if (version != SNAPSHOT_VERSION || count != 8)
+    if (version < 1 || version > SNAPSHOT_VERSION)
         return err_set(err, KEEL_EDATA,
-                       "a snapshot of format %llu; this Keel reads format %d: use the Keel that "
-                       "wrote it",
+                       "a snapshot of format %llu; this Keel reads formats 1 to %d: use the Keel "
+                       "that wrote it",
                        (unsigned long long)version, SNAPSHOT_VERSION);
+    if (count != (version == 1 ? 8 : 9)) /* 1 had no image */
+        return damaged(r, err, "its parts");
     if (!header(r))
         return damaged(r, err, "its header");
     if (!part(r, &r->parts.note, &r->parts.note_bytes) ||
         !part(r, &r->parts.schema, &r->parts.schema_bytes))
         return damaged(r, err, "its note or its types");
+    if (version > 1 && !part(r, &r->parts.image, &r->parts.image_bytes))
+        return damaged(r, err, "its module");
     if (!statics(r))
         return damaged(r, err, "its statics");
     return KEEL_OK;
@@ -286,6 +290,7 @@ void snapshot_close(SnapshotReader *r)
         free(r->parts.spans[i].data);
     free(r->parts.note);
     free(r->parts.schema);
+    free(r->parts.image);
     buf_done(&r->plain);
     free(r);
 }

@@ -71,6 +71,7 @@ void brought_free(Brought *brought)
     if (!brought)
         return;
     drop_ghost(brought);
+    image_unref(brought->image);
     keepsake_done(&brought->keepsake);
     buf_done(&brought->note);
     free(brought->statics);

@@ -13,6 +13,7 @@ typedef struct Brought {
     uint8_t *statics; /* of the image that ran, span after span, each filled up to whole pages */
     uint64_t statics_bytes;
     char from[4200];  /* the file, or "memory": for sentences */
+    Image *image;     /* the build that ran, where it came with the state; or NULL */
     Generation ghost; /* the generation of then, as far as memory goes; image NULL: not to be had */
 } Brought;
 

@@ -428,6 +428,8 @@ static void loaded_on_engine(void *user)
 static void loaded(Generation *generation, const Error *err, void *user)
 {
     Attempt *attempt = user;
+    if (generation && attempt->slot->keep_image)
+        attempt->slot->keep_image(attempt->slot, attempt->image);
     attempt->fresh = generation;
     attempt->number = generation ? generation->number : 0;
     if (!generation)

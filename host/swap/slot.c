@@ -80,6 +80,7 @@ void slot_done(Slot *slot)
     brought_free(slot->brought);
     last_picture_free(slot->last_picture);
     buf_done(&slot->keepsake);
+    free(slot->kept_modules);
     free(slot->path);
 }
 

@@ -91,11 +91,15 @@ struct keel_slot {
     struct LastPicture *last_picture; /* what it showed in the process before, until its first frame
                                          is committed; or NULL */
     uint64_t picture_kept;            /* what the picture that was last written of it was made of */
-    int kept;          /* its state outlives the process: each commit says what else it is */
-    Buf keepsake;      /* room for that */
-    struct Past *past; /* NULL: it can't go back in time; the host's */
-    Image *history;    /* the one before the running one, for a rollback after probation */
-    struct Feed *feed; /* NULL: nobody does the same beside it */
+    /* Where its state outlives the process: keeps a build before any of its frames may count, since
+     * without it the state can't be told to another one. [loader]; NULL: nobody does */
+    void (*keep_image)(const struct keel_slot *slot, const Image *image);
+    char *kept_modules; /* beginning of the names of such files */
+    int kept;           /* its state outlives the process: each commit says what else it is */
+    Buf keepsake;       /* room for that */
+    struct Past *past;  /* NULL: it can't go back in time; the host's */
+    Image *history;     /* the one before the running one, for a rollback after probation */
+    struct Feed *feed;  /* NULL: nobody does the same beside it */
     Probation probation;
     Breaker breaker;
 

@@ -91,6 +91,15 @@ def witness(number=1, statics=True):
         "STATICS", str(int(statics))))
 
 
+def grown(number, bigger):
+    """Two builds whose structs differ: objects move when one takes over from the other."""
+    source = WITNESS.replace("STATICS", "1").replace("STEP", "1").replace("BUILD", str(number))
+    if bigger:
+        source = source.replace("struct item { struct", "struct item { int added; struct").replace(
+            "uint64_t count, sum, fired;", "uint64_t count; double ratio; uint64_t sum, fired;")
+    return build(source)
+
+
 class Kept(keeltest.KeelTest):
     state_must_stay = True
 
@@ -149,8 +158,8 @@ class Kept(keeltest.KeelTest):
         self.assertGreater(int(host.wait(r"timer fired (\d+)").group(1)), fired)
         host.exited()
 
-    def kills(self, times, swaps):
-        self.place(witness(1, not swaps), self.slot + ".so")
+    def kills(self, times, swaps, make=lambda n: witness(1 + n % 2, False)):
+        self.place(make(0) if swaps else witness(), self.slot + ".so")
         chance = random.Random(7)
         known, builds = 0, 1
         for i in range(times):
@@ -164,7 +173,7 @@ class Kept(keeltest.KeelTest):
             while time.monotonic() < until:
                 if swaps and chance.random() < 0.15:
                     builds += 1
-                    self.place(witness(1 + builds % 2, False), self.slot + ".so")
+                    self.place(make(builds), self.slot + ".so")
                 time.sleep(0.01)
             self.kill(host)
             self.assertEqual(host.texts("STATE LOST|snapshot.*damaged"), [], host.story())
@@ -178,6 +187,13 @@ class Kept(keeltest.KeelTest):
 
     def test_kill_at_random_instants_of_swaps(self):
         self.kills(20, True)
+
+    def test_kill_at_random_instants_of_migrations(self):
+        self.kills(12, True, lambda n: grown(1 + n % 2, n % 2))
+
+    @keeltest.long
+    def test_kill_at_many_random_instants_of_migrations(self):
+        self.kills(60, True, lambda n: grown(1 + n % 2, n % 2))
 
     @keeltest.long
     def test_kill_at_many_random_instants(self):
@@ -255,6 +271,45 @@ class Kept(keeltest.KeelTest):
                 host.exited()
             self.assertEqual(host.texts("STATE LOST"), [], host.story())
         self.assertEqual(len([x for x in os.listdir(self.path("st")) if x.endswith(".module")]), 1)
+
+    def reboots(self, lose_module):
+        """The machine was stopped while the host ran: the memory is gone. The build that comes then
+        has other structs, and perhaps nothing is left of the one that ran."""
+        self.place(grown(1, False), self.slot + ".so")
+        host = self.start("--state-every", "0.05")
+        host.wait("build 1 runs from count 0,")
+        host.frames_pass(200)
+        self.kill(host)
+        for folder in self.memory():
+            shutil.rmtree(folder)
+        self.place(grown(2, True), self.slot + ".so")
+        if lose_module:
+            for name in os.listdir(self.path("st")):
+                if name.endswith(".module"):
+                    os.unlink(self.path("st/" + name))
+        host = self.start()
+        after = int(host.wait(r"goes on after frame (\d+), from .*\.state").group(1))
+        self.assertLessEqual(after, self.entered() + 1)
+        self.assertGreater(after, 0)
+        host.wait("build 2 runs from count %d," % after)
+        host.frames_pass(60)
+        host.call("quit")
+        host.exited()
+        self.assertEqual(self.memory(), [])
+        # Ended in peace and then switched off: nothing is lost.
+        last = self.entered() + 1
+        self.place(grown(3, False), self.slot + ".so")
+        host = self.start("--frames", "50")
+        host.wait("goes on after frame %d, from .*\\.state" % last)
+        host.wait("build 3 runs from count %d," % last)
+        host.exited()
+        self.assertEqual(host.texts("STATE LOST"), [], host.story())
+
+    def test_a_newer_build_after_the_machine_was_stopped(self):
+        self.reboots(False)
+
+    def test_a_newer_build_when_the_one_that_ran_is_lost(self):
+        self.reboots(True)
 
     def test_another_module_is_refused(self):
         self.state_must_stay = False

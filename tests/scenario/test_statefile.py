@@ -161,8 +161,23 @@ class State(keeltest.KeelTest):
             self.assertEqual(done.returncode, 2, args)
             self.sentence(done.stderr)
 
-    def test_without_the_module_there_are_no_names(self):
+    def test_the_state_knows_its_types(self):
+        """Nothing but the file is at hand; not even its tables of types are needed, as it has the
+        build that ran."""
         path = self.written()
+        before = self.state("dump", path)
+        keeltest.shutil.copy(self.path(path), self.path("alone"))
+        keeltest.shutil.rmtree(self.path("st"))
+        os.unlink(self.path("zoo.so"))
+        self.assertEqual(self.state("dump", "alone"), before)
+        self.assertEqual(self.state("dump", "alone", "first.name"), '"c"\n')
+        self.state("set", "alone", "first.name=ape")
+        self.assertEqual(self.state("dump", "alone", "first.name"), '"ape"\n')
+
+    def test_without_debug_information_there_are_no_names(self):
+        self.place(build(ZOO, flags=("-g0",)), "zoo.so")
+        self.host("zoo.so", "--state", "st", "--frames", "3").exited()
+        path = "st/zoo.state"
         os.unlink(self.path("zoo.so"))
         done = self.keel("state", "dump", path)
         self.assertEqual(done.returncode, 0)
