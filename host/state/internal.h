@@ -194,6 +194,7 @@ typedef struct Track {
     uint64_t meta_last, data_last; /* no page from here on was ever protected */
     PageHeat *heat;                /* by arena page */
     uint32_t hot_pages;
+    uint32_t hot_runs, cold_runs; /* among the written pages of the last commit */
     int protecting; /* 0: the arena is so small that it is compared whole */
 } Track;
 

@@ -239,11 +239,49 @@ static void model_copying(void **unused)
         play(STATE_TIER_COPY, seed * UINT64_C(0xd1342543de82ef95));
 }
 
+/* Pages that are written in every frame beside others that change: protected run by run where few
+ * are cold, else by the kernel's walk. No write may be lost in either, nor where one follows the
+ * other. */
+static void hot_and_cold_pages(void **unused)
+{
+    (void)unused;
+    enum { PAGE = 4096, PAGES = 600, FRAMES = 120 };
+    State *state = open_tier(STATE_TIER_TRACK, 0);
+    if (!state)
+        skip();
+    random_state = 77;
+    uint8_t *data = state_alloc_block(state, (uint64_t)PAGES * PAGE, PAGE);
+    uint8_t *kept = malloc((size_t)PAGES * PAGE);
+    assert_non_null(data);
+    assert_non_null(kept);
+    memset(data, 1, (size_t)PAGES * PAGE);
+    ok(state_commit(state, &ok_err));
+    for (uint32_t frame = 0; frame < FRAMES; frame++) {
+        int few_cold = frame / 20 % 2;
+        uint32_t hot = few_cold ? 60 : 4, cold = few_cold ? 3 : 80;
+        for (uint32_t i = 0; i < hot; i++)
+            data[i * 7 * PAGE + dice(PAGE)] = (uint8_t)dice(256);
+        for (uint32_t i = 0; i < cold; i++)
+            data[dice(PAGES) * PAGE + dice(PAGE)] = (uint8_t)dice(256);
+        ok(state_commit(state, &ok_err));
+        memcpy(kept, data, (size_t)PAGES * PAGE);
+        for (uint32_t i = 0; i < 50; i++)
+            data[dice(PAGES) * PAGE + dice(PAGE)] ^= 0x5a;
+        data[0] ^= 0x5a; /* a hot one */
+        ok(state_undo(state, &ok_err));
+        if (memcmp(kept, data, (size_t)PAGES * PAGE) != 0)
+            fail_msg("a write was missed in frame %u", frame);
+    }
+    free(kept);
+    state_close(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(model_tracking),
         cmocka_unit_test(model_copying),
+        cmocka_unit_test(hot_and_cold_pages),
     };
     return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }
