@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 
 #include "app/dev.h"
 #include "base/clock.h"
+#include "base/spawn.h"
 
 enum { OUTPUT_MOST = 256 * 1024, PATIENCE_MS = 1500 };
 
@@ -263,29 +263,14 @@ static int spawn(DevBuild *build, char *const *words, Error *err)
     int ends[2];
     if (pipe2(ends, O_CLOEXEC))
         return err_errno(err, KEEL_EIO, errno, "no pipe for the build");
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, usual;
-    sigemptyset(&none);
-    sigfillset(&usual);
-    sigdelset(&usual, SIGKILL);
-    sigdelset(&usual, SIGSTOP);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &usual);
-    posix_spawnattr_setpgroup(&attr, 0);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                        POSIX_SPAWN_SETPGROUP);
-    int number = posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    number = number ? number : posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
-    number =
-        number ? number : posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    number = number ? number : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-    number = number ? number : posix_spawn_file_actions_addchdir_np(&actions, build->plan->folder);
-    number = number ? number : posix_spawnp(&build->pid, words[0], &actions, &attr, words, environ);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
+    Spawn child;
+    spawn_begin(&child);
+    spawn_give(&child, ends[1], 1);
+    spawn_give(&child, ends[1], 2);
+    spawn_null(&child, 0);
+    spawn_close_from(&child, 3);
+    spawn_folder(&child, build->plan->folder);
+    int number = spawn_end(&child, words[0], words, environ, &build->pid);
     close(ends[1]);
     if (number) {
         close(ends[0]);

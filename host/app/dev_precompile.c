@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 
 #include "app/dev.h"
 #include "base/hash.h"
+#include "base/spawn.h"
 
 extern char **environ;
 
@@ -87,30 +87,14 @@ void dev_precompile_find(DevPrecompiled *pre, const DevPlan *plan, const DevArgs
 static pid_t run(const DevPlan *plan, char *const *words)
 {
     pid_t pid = -1;
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, usual;
-    sigemptyset(&none);
-    sigfillset(&usual);
-    sigdelset(&usual, SIGKILL);
-    sigdelset(&usual, SIGSTOP);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &usual);
-    posix_spawnattr_setpgroup(&attr, 0);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                        POSIX_SPAWN_SETPGROUP);
-    int failed = 0;
-    for (int fd = 0; fd < 3 && !failed; fd++)
-        failed = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null",
-                                                  fd ? O_WRONLY : O_RDONLY, 0);
-    failed = failed ? failed : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-    failed = failed ? failed : posix_spawn_file_actions_addchdir_np(&actions, plan->folder);
-    if (failed || posix_spawnp(&pid, words[0], &actions, &attr, words, environ))
+    Spawn child;
+    spawn_begin(&child);
+    for (int fd = 0; fd < 3; fd++)
+        spawn_null(&child, fd);
+    spawn_close_from(&child, 3);
+    spawn_folder(&child, plan->folder);
+    if (spawn_end(&child, words[0], words, environ, &pid))
         pid = -1;
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
     return pid;
 }
 

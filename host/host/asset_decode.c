@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/spawn.h"
 #include "host/asset_read.h"
 
 #ifndef KEEL_LIBEXEC_DIR
@@ -57,32 +57,15 @@ char *asset_decoder_find(const char *near)
 static int spawn(const char *decoder, uint32_t as, int in, int out, pid_t *ret_pid)
 {
     static const char *const kinds[] = {"bytes", "text", "image", "sound"};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, usual;
+    Spawn child;
     char *const args[] = {(char *)"keel-decode", (char *)(uintptr_t)kinds[as & 3], NULL};
     char *const no_environment[] = {NULL};
-    sigemptyset(&none);
-    sigfillset(&usual);
-    sigdelset(&usual, SIGKILL);
-    sigdelset(&usual, SIGSTOP);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &usual);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                        POSIX_SPAWN_SETPGROUP);
+    spawn_begin(&child);
     /* Neither is a standard descriptor: memory files of this process keep clear of those. */
-    int number = posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
-    if (!number)
-        number = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    if (!number)
-        number = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-    if (!number)
-        number = posix_spawn(ret_pid, decoder, &actions, &attr, args, no_environment);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
-    return number;
+    spawn_give(&child, in, STDIN_FILENO);
+    spawn_give(&child, out, STDOUT_FILENO);
+    spawn_close_from(&child, STDERR_FILENO + 1);
+    return spawn_end(&child, decoder, args, no_environment, ret_pid);
 }
 
 /* Waits for its end, and ends it when it takes too long or nobody wants it any more. */

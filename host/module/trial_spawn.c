@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/spawn.h"
 #include "module/trial_wire.h"
 
 #ifndef KEEL_LIBEXEC_DIR
@@ -77,36 +77,17 @@ static int random_again(void)
 
 static int spawn(const char *program, int theirs, pid_t *ret_pid)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, usual;
+    Spawn child;
     char *const args[] = {"keel-trial", NULL};
-    sigemptyset(&none);
-    sigfillset(&usual);
-    sigdelset(&usual, SIGKILL);
-    sigdelset(&usual, SIGSTOP);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &usual);
-    /* Its own process group: a terminal's interrupt is the host's business. */
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                        POSIX_SPAWN_SETPGROUP);
-    /* First, since the socket may have any number; equal ones only lose their close-on-exec. */
-    int number = posix_spawn_file_actions_adddup2(&actions, theirs, TRIAL_WIRE_FD);
-    if (!number)
-        number = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (!number)
-        number = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    if (!number)
-        number = posix_spawn_file_actions_addclosefrom_np(&actions, TRIAL_WIRE_FD + 1);
+    spawn_begin(&child);
+    spawn_give(&child, theirs, TRIAL_WIRE_FD); /* first, since the socket may have any number */
+    spawn_null(&child, 0);
+    spawn_null(&child, 1);
+    spawn_close_from(&child, TRIAL_WIRE_FD + 1);
     int was = random_again();
-    if (!number)
-        number = posix_spawn(ret_pid, program, &actions, &attr, args, environ);
+    int number = spawn_end(&child, program, args, environ, ret_pid);
     if (was >= 0)
         personality((unsigned long)was);
-    posix_spawnattr_destroy(&attr);
-    posix_spawn_file_actions_destroy(&actions);
     return number;
 }
 
