@@ -106,20 +106,32 @@ void ctl_print_json(const json_t *value)
 
 /* ---- the commands; each is given what stands behind its name ---- */
 
-static int ask_status(Ctl *ctl, int count, char **args)
+/* `print` is for people; NULL: that it was done is all there is to say. */
+static int ask_and_tell(Ctl *ctl, const char *cmd, json_t *args,
+                        void (*print)(const json_t *result))
 {
     json_t *result;
-    if (count)
-        return ctl_wrong("status takes no argument, not \"%s\"", args[0]);
-    int status = ctl_ask(ctl, "status", NULL, &result);
+    int status = ctl_ask(ctl, cmd, args, &result);
     if (status)
         return status;
     if (ctl->json)
         ctl_print_json(result);
-    else
-        status_view_print(stdout, result);
+    else if (print)
+        print(result);
     json_decref(result);
     return DONE;
+}
+
+static void print_status(const json_t *result)
+{
+    status_view_print(stdout, result);
+}
+
+static int ask_status(Ctl *ctl, int count, char **args)
+{
+    if (count)
+        return ctl_wrong("status takes no argument, not \"%s\"", args[0]);
+    return ask_and_tell(ctl, "status", NULL, print_status);
 }
 
 /* What a swap or a rollback did, one line a slot. */
@@ -140,20 +152,6 @@ static void print_swapped(const json_t *result)
                    (long long)json_integer_value(json_object_get(slot, "generation")));
         putchar('\n');
     }
-}
-
-static int ask_and_tell(Ctl *ctl, const char *cmd, json_t *args)
-{
-    json_t *result;
-    int status = ctl_ask(ctl, cmd, args, &result);
-    if (status)
-        return status;
-    if (ctl->json)
-        ctl_print_json(result);
-    else
-        print_swapped(result);
-    json_decref(result);
-    return DONE;
 }
 
 static int ask_swap(Ctl *ctl, int count, char **args)
@@ -190,7 +188,7 @@ static int ask_swap(Ctl *ctl, int count, char **args)
         json_object_set_new(request, "retry", json_true());
     if (ctl->same)
         json_object_set_new(request, "same", json_true());
-    return ask_and_tell(ctl, "swap", request);
+    return ask_and_tell(ctl, "swap", request, print_swapped);
 }
 
 static int ask_rollback(Ctl *ctl, int count, char **args)
@@ -201,20 +199,8 @@ static int ask_rollback(Ctl *ctl, int count, char **args)
         return ctl_wrong("--state is now or before, not \"%s\"", ctl->state);
     return ask_and_tell(
         ctl, "rollback",
-        json_pack("{s:s*, s:s*}", "slot", count ? args[0] : NULL, "state", ctl->state));
-}
-
-/* Asks what answers nothing but that it was done. */
-static int ask_silently(Ctl *ctl, const char *cmd, json_t *args)
-{
-    json_t *result;
-    int status = ctl_ask(ctl, cmd, args, &result);
-    if (status)
-        return status;
-    if (ctl->json)
-        ctl_print_json(result);
-    json_decref(result);
-    return DONE;
+        json_pack("{s:s*, s:s*}", "slot", count ? args[0] : NULL, "state", ctl->state),
+        print_swapped);
 }
 
 static int ask_send(Ctl *ctl, int count, char **args)
@@ -225,7 +211,7 @@ static int ask_send(Ctl *ctl, int count, char **args)
     json_t *request = json_pack("{s:s, s:s}", "slot", args[0], "text", args[1]);
     if (!request)
         return ctl_wrong("%s: a slot's name and the text are UTF-8", "send");
-    return ask_silently(ctl, "send", request);
+    return ask_and_tell(ctl, "send", request, NULL);
 }
 
 static int ask_input(Ctl *ctl, int count, char **args)
@@ -239,7 +225,8 @@ static int ask_input(Ctl *ctl, int count, char **args)
             json_decref(steps);
             return ctl_wrong("%s: steps are UTF-8", "input");
         }
-    return ask_silently(ctl, "input", json_pack("{s:o, s:s*}", "steps", steps, "slot", ctl->slot));
+    return ask_and_tell(ctl, "input", json_pack("{s:o, s:s*}", "steps", steps, "slot", ctl->slot),
+                        NULL);
 }
 
 static int ask_pause(Ctl *ctl, int count, char **args)
@@ -263,7 +250,7 @@ static int ask_quit(Ctl *ctl, int count, char **args)
 {
     if (count)
         return ctl_wrong("quit takes no argument, not \"%s\"", args[0]);
-    return ask_silently(ctl, "quit", NULL);
+    return ask_and_tell(ctl, "quit", NULL, NULL);
 }
 
 static void print_record(const json_t *record)
@@ -357,16 +344,23 @@ static int number(const char *text, double least, double most, double *ret)
 /* -1: go on, otherwise the exit status. */
 static int parse(int argc, char **argv, Ctl *ctl)
 {
-    static const struct option options[] = {
-        {"name", required_argument, NULL, 'N'},    {"socket", required_argument, NULL, 'S'},
-        {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
-        {"file", required_argument, NULL, 'f'},    {"retry", no_argument, NULL, 'r'},
-        {"same", no_argument, NULL, 's'},          {"force", no_argument, NULL, '!'},
-        {"state", required_argument, NULL, 'b'},   {"slot", required_argument, NULL, 'l'},
-        {"write-back", no_argument, NULL, 'w'},    {"frames", no_argument, NULL, 'm'},
-        {"replay", no_argument, NULL, 'p'},        {"follow", no_argument, NULL, 'F'},
-        {"lines", required_argument, NULL, 'n'},   {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"name", required_argument, NULL, 'N'},
+                                            {"socket", required_argument, NULL, 'S'},
+                                            {"timeout", required_argument, NULL, 't'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"file", required_argument, NULL, 'f'},
+                                            {"retry", no_argument, NULL, 'r'},
+                                            {"same", no_argument, NULL, 's'},
+                                            {"force", no_argument, NULL, '!'},
+                                            {"state", required_argument, NULL, 'b'},
+                                            {"slot", required_argument, NULL, 'l'},
+                                            {"write-back", no_argument, NULL, 'w'},
+                                            {"frames", no_argument, NULL, 'm'},
+                                            {"replay", no_argument, NULL, 'p'},
+                                            {"follow", no_argument, NULL, 'F'},
+                                            {"lines", required_argument, NULL, 'n'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     static char path[PATH_MAX];
     double value;
     opterr = 0;
