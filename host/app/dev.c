@@ -209,6 +209,7 @@ int app_dev(int argc, char **argv)
     const char *command = NULL;
     session_init(&session, "dev");
     session.rewind = REWIND_S;
+    session.eager = 1;
     session.view.quiet = 0;
     int status = parse(argc, argv, &session, &command);
     if (status)

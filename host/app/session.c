@@ -13,6 +13,7 @@
 #include "app/log_files.h"
 #include "app/notes.h"
 #include "base/clock.h"
+#include "fault/guard.h"
 #include "base/trace.h"
 #include "host/host.h"
 
@@ -192,6 +193,7 @@ void session_signals(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the call that meets it */
+    guard_prepare();          /* before the process has a second thread */
     pthread_t signals;
     if (pthread_create(&signals, NULL, take_signals, &set) == 0)
         pthread_detach(signals);
@@ -270,10 +272,15 @@ int session_open(Session *session, const char *title)
 }
 
 /* What is left of the frame's time goes to the boundary, but for the pacer's own spin and a margin.
- */
-static void idle(const Pacer *pacer, const View *view, keel_host *host)
+ * Where somebody waits for new code its first frame comes at once; two in a row don't. */
+static void idle(Session *session)
 {
     enum { MARGIN_NS = 300 * 1000, SLICE_NS = 50 * 1000 * 1000 };
+    const Pacer *pacer = &session->pacer;
+    const View *view = &session->view;
+    keel_host *host = session->host;
+    host->eager = session->eager && !session->hurried;
+    session->hurried = 0;
     if (pacer->period_ns <= 0 || !pacer->deadline_ns)
         return;
     int64_t until = pacer->deadline_ns - pacer->spin_ns - MARGIN_NS;
@@ -282,13 +289,18 @@ static void idle(const Pacer *pacer, const View *view, keel_host *host)
         if (now >= until)
             return;
         keel_host_idle(host, until - now > SLICE_NS ? now + SLICE_NS : until);
+        if (host->eager && host_has_news(host)) {
+            session->hurried = 1;
+            pacer_hurry(&session->pacer);
+            return;
+        }
     }
 }
 
 int session_frame(Session *session)
 {
     session->pacer.lenient = view_is_still(&session->view);
-    idle(&session->pacer, &session->view, session->host);
+    idle(session);
     pacer_wait(&session->pacer, &stop);
     if (view_before(&session->view)) {
         session->closed = 1;

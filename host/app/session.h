@@ -27,6 +27,8 @@ typedef struct Session {
     const char *title; /* of the window */
     int late_view;     /* it is opened while the first module is read and tried */
     int closed;        /* the user closed the window */
+    int eager;         /* new code needn't wait for the next frame's time */
+    int hurried;       /* the last frame came early, for that */
 } Session;
 
 /* The options' rows for getopt_long, and their lines for --help. */

@@ -63,6 +63,10 @@ typedef struct Fault {
 int guard_install(Error *err);
 void guard_uninstall(void);
 
+/* Asks the kernel for what guard_install needs. A program that does it before its first thread gets
+ * it at once; with threads the kernel lets all processors pass first, which takes some 10 ms. */
+void guard_prepare(void);
+
 /* The same without handlers, watchdog and probe: only what a guarded call raises itself (exit, an
  * error) comes back from it; faults are the program's. Counted by itself. */
 int guard_install_plain(Error *err);

@@ -220,11 +220,16 @@ void watchdog_wake(void)
         syscall(SYS_futex, &watchdog_asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+void guard_prepare(void)
+{
+    can_barrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
 int watchdog_start(Error *err)
 {
     if (running)
         return 0;
-    can_barrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    guard_prepare();
     stopping = 0;
     sigset_t all, before;
     sigfillset(&all);

@@ -259,10 +259,18 @@ static void finish_slots(Host *host, Outcome *outcomes, int slots)
             probation_frame(host->slots[i]);
 }
 
+int host_has_news(const Host *host)
+{
+    int slots = atomic_load(&host->slot_count), news = 0;
+    for (int i = 0; i < slots; i++)
+        news |= host->slots[i]->probation.first;
+    return news && !host_stands(host);
+}
+
 void keel_host_idle(keel_host *host, int64_t until_ns)
 {
     int64_t left;
-    while ((left = until_ns - clock_now_ns()) > 0) {
+    while ((left = until_ns - clock_now_ns()) > 0 && !(host->eager && host_has_news(host))) {
         if (host->listen) /* what was read already doesn't end the wait */
             host->listen(host->shoot_user);
         boundary_wait(&host->boundary, left);

@@ -93,6 +93,7 @@ struct keel_host {
     HostShoot *shoot;             /* [frame] a screen's, NULL where there is none */
     void *shoot_user;
     uint64_t frames; /* [frame] */
+    int eager;       /* [frame] idling ends when new code waits for its first frame */
     int64_t opened_ns;
 
     /* Modules' time stands still while they do. [frame] */
@@ -195,6 +196,10 @@ int host_go_back(Host *host, int64_t time_ns, int play, Error *err);
 int64_t host_past_time(Host *host, int64_t time_ns);
 
 int host_stands(const Host *host);
+
+/* New code waits for its first frame, and frames run. [frame] */
+int host_has_news(const Host *host);
+
 /* A frame at `module_ns` ran. */
 void host_ran(Host *host, int64_t module_ns);
 

@@ -108,6 +108,11 @@ void pacer_init(Pacer *pacer, double frames_per_second)
         pacer->period_ns = frames_per_second < 1e9 ? (int64_t)(1e9 / frames_per_second) : 1;
 }
 
+void pacer_hurry(Pacer *pacer)
+{
+    pacer->deadline_ns = clock_now_ns();
+}
+
 void pacer_interrupt(volatile int *interrupt)
 {
     __atomic_store_n(interrupt, 1, __ATOMIC_RELEASE);

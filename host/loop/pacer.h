@@ -24,6 +24,9 @@ void pacer_init(Pacer *pacer, double frames_per_second); /* 0: as fast as it goe
  * sleeping) and gives the frame's nominal time. Interrupted: the time now; the deadline stays. */
 int64_t pacer_wait(Pacer *pacer, const volatile int *interrupt);
 
+/* The next frame is due now, and those after it follow at the usual distance. */
+void pacer_hurry(Pacer *pacer);
+
 /* Sets *interrupt and ends a sleep on it at once (a plain store is seen within 20 ms). The waiter
  * or its owner sets it back to 0. Async-signal-safe. [any] */
 void pacer_interrupt(volatile int *interrupt);
