@@ -89,6 +89,18 @@ static int open_guarded(LoadTry *try, Error *err)
     return KEEL_OK;
 }
 
+void load_undo(LoadTry *try)
+{
+    Generation *g = try->generation;
+    if (g->handle) {
+        Fault fault;
+        if (guard_run(g->number, INT64_C(2000000000), close_image, g->handle, &fault) != FAULT_NONE)
+            try->locked = 1;
+        g->handle = NULL;
+    }
+    stage_remove(try->stage, g->staged);
+}
+
 int load_run(LoadTry *try, Error *err)
 {
     Generation *g = try->generation;
@@ -108,12 +120,6 @@ int load_run(LoadTry *try, Error *err)
         prefault_generation(g);
         return KEEL_OK;
     }
-    if (g->handle) {
-        Fault fault;
-        if (guard_run(g->number, INT64_C(2000000000), close_image, g->handle, &fault) != FAULT_NONE)
-            try->locked = 1;
-        g->handle = NULL;
-    }
-    stage_remove(try->stage, g->staged);
+    load_undo(try);
     return rc;
 }

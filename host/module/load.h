@@ -16,6 +16,9 @@ typedef struct LoadTry {
  * `locked` allows. */
 int load_run(LoadTry *try, Error *err);
 
+/* The same of a generation that load_run made. */
+void load_undo(LoadTry *try);
+
 /* A sealed copy of an image with a memfd of its own, so that the dynamic loader takes it for
  * another file. */
 int load_copy_image(const Image *image, Image **ret, Error *err);

@@ -148,9 +148,7 @@ static int make(Loader *loader, const LoadJob *job, Generation **ret, int *ret_l
         g->image = image_ref(job->image);
     if (!rc)
         rc = load_run(&try, err);
-    *ret_locked = try.locked;
-    if (try.locked)
-        return rc; /* the loader may still use image and name: they are left to it */
+    int is_loaded = !rc;
     if (!rc)
         rc = overlaps(loader, g, err);
     if (!rc) {
@@ -158,6 +156,11 @@ static int make(Loader *loader, const LoadJob *job, Generation **ret, int *ret_l
                  (unsigned long long)g->number);
         rc = guard_range_add(g->load_first, g->load_last, g->number, name, err);
     }
+    if (rc && is_loaded)
+        load_undo(&try);
+    *ret_locked = try.locked;
+    if (try.locked)
+        return rc; /* the loader may still use image and name: they are left to it */
     if (rc) {
         generation_free(g);
         return rc;

@@ -150,23 +150,28 @@ void keepsake_done(Keepsake *k)
     *k = (Keepsake){0};
 }
 
+/* Not in the keepsake itself, which is applied again where the first build doesn't stay. */
+static void delay_timers(Effects *effects, int64_t later, int64_t now_ns)
+{
+    effects->timer_next_ns = INT64_MAX;
+    for (uint32_t i = 0; effects->timers && i < effects->timer_top; i++) {
+        Timer *timer = &effects->timers[i];
+        if (!effects_timer_runs(timer->state))
+            continue;
+        if (__builtin_add_overflow(timer->due_ns, later, &timer->due_ns))
+            timer->due_ns = now_ns;
+        if (timer->due_ns < effects->timer_next_ns)
+            effects->timer_next_ns = timer->due_ns;
+    }
+}
+
 void keepsake_apply(const Keepsake *k, Slot *slot, int64_t now_ns)
 {
     int64_t later;
     if (__builtin_sub_overflow(now_ns, k->head.last_time_ns, &later))
         later = 0;
-    EffectsPast past = k->effects;
-    past.timer_next_ns = INT64_MAX;
-    for (uint32_t i = 0; i < past.timer_top; i++) {
-        Timer *timer = &past.timers[i];
-        if (!effects_timer_runs(timer->state))
-            continue;
-        if (__builtin_add_overflow(timer->due_ns, later, &timer->due_ns))
-            timer->due_ns = now_ns;
-        if (timer->due_ns < past.timer_next_ns)
-            past.timer_next_ns = timer->due_ns;
-    }
-    effects_go_back(&slot->effects, &past);
+    effects_go_back(&slot->effects, &k->effects);
+    delay_timers(&slot->effects, later, now_ns);
     memcpy(slot->random, k->head.random, sizeof slot->random);
     memcpy(slot->random_before, k->head.random, sizeof slot->random_before);
     slot->frames = k->head.frames;

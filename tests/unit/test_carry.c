@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "swap/carry.h"
+#include "swap/keepsake.h"
 
 static State *open_state(void)
 {
@@ -138,11 +139,43 @@ static void test_damaged(void **state)
     buf_done(&bytes);
 }
 
+/* A build that was brought in and taken out again is no second stop of the clock. */
+static void test_a_keepsake_twice(void **state)
+{
+    (void)state;
+    static Slot a, b;
+    State *of_a = open_state(), *of_b = open_state();
+    Buf bytes = {0};
+    Keepsake keepsake;
+    slot_init(&a, of_a, NULL, 0, 1);
+    slot_init(&b, of_b, NULL, 0, 2);
+    a.effects.now_ns = a.last_time_ns = 1000;
+    effects_timer_start(&a.effects, 50, 0, 1);
+    effects_commit(&a.effects);
+    assert_int_equal(keepsake_encode(&a, &bytes), KEEL_OK);
+    assert_int_equal(keepsake_decode(bytes.data, bytes.bytes, &keepsake), KEEL_OK);
+    for (int round = 0; round < 2; round++) {
+        keepsake_apply(&keepsake, &b, 71000); /* 70 µs later */
+        effects_fire(&b.effects, 71049, &b.inputs);
+        assert_int_equal(b.inputs.waiting, 0);
+        effects_fire(&b.effects, 71050, &b.inputs);
+        assert_int_equal(b.inputs.waiting, 1);
+        inputs_clear(&b.inputs, 0, NULL);
+    }
+    keepsake_done(&keepsake);
+    slot_done(&a);
+    slot_done(&b);
+    state_close(of_a);
+    state_close(of_b);
+    buf_done(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_a_keepsake_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* module/loader: what is loaded is what was proven, what is refused says why, what is retired is
  * gone. */
+#include <link.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -237,6 +238,35 @@ static void what_cannot_be_unmapped_is_named(const char *fixture, const char *wh
     loader_free(loader);
 }
 
+static int count_object(struct dl_phdr_info *info, size_t bytes, void *user)
+{
+    (void)info, (void)bytes;
+    ++*(int *)user;
+    return 0;
+}
+
+/* Refused after its constructors ran: it goes again. */
+static void what_has_no_range_is_not_kept(void **unused)
+{
+    (void)unused;
+    enum { OWNER = 5, OBJECTS = 3 };
+    Loader *loader = make_loader();
+    int before = 0, after = 0;
+    dl_iterate_phdr(count_object, &before);
+    while (!guard_range_add(0x1000, 0x2000, OWNER, "many", NULL))
+        ;
+    for (int i = 0; i < OBJECTS; i++) {
+        Error err = {0};
+        assert_null(load(loader, "fx_plain", &err));
+        assert_int_equal(err.code, KEEL_ELIMIT);
+    }
+    dl_iterate_phdr(count_object, &after);
+    guard_range_remove(OWNER);
+    assert_int_equal(after, before);
+    load_well(loader, "fx_plain");
+    loader_free(loader);
+}
+
 static void unique_symbols_stay(void **unused)
 {
     (void)unused;
@@ -343,6 +373,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(two_loads_of_one_image_share_nothing),
         cmocka_unit_test(bad_tables_are_refused),
         cmocka_unit_test(the_loaders_errors_are_translated),
+        cmocka_unit_test(what_has_no_range_is_not_kept),
         cmocka_unit_test(unique_symbols_stay),
         cmocka_unit_test(destructors_run_once),
         cmocka_unit_test(a_host_thread_inside_keeps_it),
