@@ -357,10 +357,12 @@ static Attempt *attempt_of(const Slot *slot)
     return NULL;
 }
 
-/* Gives the state to the old generation. Returns what became of it, as words. */
-static const char *state_back(Slot *slot, int before)
+/* Gives the state to the old generation. Returns what became of it, as words; *ret_followed is 0
+ * where it doesn't follow from the frames before. */
+static const char *state_back(Slot *slot, int before, int *ret_followed)
 {
     Probation *probation = &slot->probation;
+    *ret_followed = 0;
     if (!probation->old) {
         state_reset(slot->state);
         return "nothing ran before it: the next build starts anew";
@@ -372,6 +374,7 @@ static const char *state_back(Slot *slot, int before)
     int rc = probation->by_hooks
                  ? KEEL_EUNSUPPORTED
                  : migrating_back(attempt_of(slot), slot->running, probation->old, &why);
+    *ret_followed = !rc || (rc == KEEL_EUNSUPPORTED && !probation->by_hooks);
     if (!rc)
         return "what happened since went back by the rules of its types";
     if (rc != KEEL_EUNSUPPORTED) {
@@ -414,15 +417,15 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
     Generation *fresh = slot->running;
     Generation *old = slot->probation.old;
     const Swapper *swapper = slot->probation.group->swapper;
-    int by_hooks = slot->probation.by_hooks;
-    if (!old || by_hooks || migrating_changed(attempt_of(slot)))
-        past_forget(slot->past, "a rollback since then changed the types of the state");
-    const char *what = state_back(slot, before);
+    int followed, changed = migrating_changed(attempt_of(slot));
+    const char *what = state_back(slot, before, &followed);
     slot->running = old;
     feed_break(slot->feed, "the generation that it is compared with was rolled back");
     recorder_entered(slot, JOURNAL_KEEP);
-    if (!old || before || by_hooks)
+    if (!followed)
         recorder_break(slot->recorder, "a rollback put another state in its place");
+    if (!followed || changed)
+        past_forget(slot->past, "a rollback since then put another state in its place");
     use_statics(slot, NULL);
     slot->breaker.open = slot->probation.stopped;
     state_commit(slot->state, NULL);
