@@ -1,6 +1,6 @@
 /* All that is known of what an image is made of, in the form in which processes pass it. Runs
- * libelf and libdw on bytes of unknown origin, so it is called in a process under limits; one
- * thread. */
+ * libelf and a reader of DWARF on bytes of unknown origin, so it is called in a process under
+ * limits; one thread. */
 #ifndef IMAGE_ANATOMY_READ_H
 #define IMAGE_ANATOMY_READ_H
 

@@ -1,10 +1,10 @@
-/* An image's schema, read whole. Owns the libdw handle and the reader for the call; one thread. */
+/* An image's schema, read whole. Owns the reader for the call; one thread. */
 #include "image/dwarf_schema.h"
 
-#include <gelf.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/dwarf_parts.h"
 #include "image/types_section.h"
 
 enum { STRINGS_MOST = 64 << 20, TEXT_MOST = 1000 };
@@ -96,33 +96,19 @@ static int begin(SchemaReader *r)
     return rc ? rc : buf_add(&r->out.names, &name, sizeof name);
 }
 
-static void read_all(SchemaReader *r, const void *data, size_t bytes)
+static void read_all(SchemaReader *r)
 {
-    Elf *elf =
-        elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory((char *)(uintptr_t)data, bytes);
-    void *copy = NULL;
-    int compressed = 0,
-        found = elf && elf_kind(elf) == ELF_K_ELF && dwarf_has_debug(elf, &compressed);
-    if (found && compressed) { /* libelf unpacks in place, which the file's bytes don't allow */
-        elf_end(elf);
-        copy = malloc(bytes);
-        elf = copy ? elf_memory(memcpy(copy, data, bytes), bytes) : NULL;
-        found = elf != NULL;
-    }
-    if (found) {
-        r->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
-        r->out.flags |= r->dwarf ? SCHEMA_HAS_DEBUG : SCHEMA_BROKEN;
-        if (r->dwarf)
-            schema_units(r);
-        if (!r->failed)
-            schema_finish(r);
-        if (!r->failed)
-            schema_elf(r, elf);
-        dwarf_end(r->dwarf);
-    }
-    if (elf)
-        elf_end(elf);
-    free(copy);
+    r->out.flags |= SCHEMA_HAS_DEBUG | (r->dies->is_broken ? SCHEMA_BROKEN : 0);
+    r->types = calloc(r->dies->count, sizeof *r->types);
+    r->scopes = calloc(r->dies->count, sizeof *r->scopes);
+    if (!r->types || !r->scopes)
+        schema_fail(r, KEEL_ENOMEM);
+    else
+        schema_units(r);
+    if (!r->failed)
+        schema_finish(r);
+    if (!r->failed)
+        schema_elf(r, r->dies->elf);
 }
 
 /* What was put into the file while it had debug information. Checked before it is believed, here
@@ -141,26 +127,36 @@ static int take_embedded(const void *data, size_t bytes, void *ret, size_t room,
     return 1;
 }
 
-int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
-                Error *err)
+int schema_read_with(const void *data, size_t bytes, Dies *dies, void *ret, size_t room,
+                     size_t *ret_bytes, Error *err)
 {
-    SchemaReader r = {0};
+    SchemaReader r = {.dies = dies};
     int rc = begin(&r);
-    if (!rc && !r.failed)
-        read_all(&r, data, bytes);
+    if (!rc && !r.failed && dies->has_debug)
+        read_all(&r);
     rc = rc ? rc : r.failed;
-    if (rc == KEEL_EIMAGE)
-        err_set(err, rc, "its debug information is damaged: build it again");
-    else if (rc)
+    if (rc)
         err_set(err, rc,
                 "its debug information has more types, or a type of more parts, than can be "
                 "kept");
     else if (r.out.flags || !take_embedded(data, bytes, ret, room, ret_bytes))
         rc = schema_pack(&r.out, ret, room, ret_bytes, err);
     schema_maker_done(&r.out);
-    schema_map_done(&r.types);
     schema_map_done(&r.texts);
-    schema_map_done(&r.scope_of);
+    free(r.types);
+    free(r.scopes);
     buf_done(&r.pending);
+    return rc;
+}
+
+int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                Error *err)
+{
+    Dies dies;
+    int rc = dies_open(data, bytes, &dies);
+    if (rc)
+        return err_set(err, rc, "its debug information is more than can be read");
+    rc = schema_read_with(data, bytes, &dies, ret, room, ret_bytes, err);
+    dies_done(&dies);
     return rc;
 }

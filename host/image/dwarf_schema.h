@@ -3,10 +3,9 @@
 #ifndef IMAGE_DWARF_SCHEMA_H
 #define IMAGE_DWARF_SCHEMA_H
 
-#include <elfutils/libdw.h>
 #include <gelf.h>
 
-#include "image/dwarf_read.h"
+#include "image/dwarf_dies.h"
 #include "image/schema.h"
 
 /* Numbers by key; key 0 is none. */
@@ -19,12 +18,12 @@ typedef struct SchemaMap {
 } SchemaMap;
 
 typedef struct SchemaReader {
-    Dwarf *dwarf;
+    const Dies *dies;
     SchemaMaker out;
-    SchemaMap types; /* by offset of the DIE: index */
-    SchemaMap texts; /* by hash: offset in strings */
-    SchemaMap scope_of;
-    Buf pending; /* pointers whose target is not read yet */
+    uint32_t *types;  /* by index of the DIE: index + 1; 0: not read yet */
+    SchemaMap texts;  /* by hash: offset in strings */
+    uint32_t *scopes; /* by index of the DIE: text of the scopes around it */
+    Buf pending;      /* pointers whose target is not read yet */
     int depth, steps;
     int failed; /* KEEL_E… */
     /* Of the unit being read: */
@@ -40,9 +39,9 @@ int schema_map_put(SchemaMap *map, uint64_t key, uint32_t value);
 void schema_map_done(SchemaMap *map);
 
 /* dwarf_schema_types.c */
-uint32_t schema_type(SchemaReader *r, Dwarf_Die *die);
+uint32_t schema_type(SchemaReader *r, uint32_t die);
 /* What DW_AT_type of `d` means; 0: void. */
-uint32_t schema_type_of(SchemaReader *r, Die *d);
+uint32_t schema_type_of(SchemaReader *r, const Die *d);
 void schema_type_name(SchemaReader *r, const char *text, uint32_t type);
 /* Reads what pointers point to. */
 void schema_types_pending(SchemaReader *r);

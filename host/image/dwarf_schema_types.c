@@ -40,39 +40,25 @@ void schema_type_name(SchemaReader *r, const char *text, uint32_t type)
         schema_fail(r, KEEL_ENOMEM);
 }
 
-static const char *scope(const SchemaReader *r, Dwarf_Off offset)
+static const Die *die_at(const SchemaReader *r, uint32_t index)
 {
-    uint32_t text;
-    return schema_map_get(&r->scope_of, offset, &text) ? r->out.strings.data + text : "";
+    return &r->dies->list[index];
 }
 
-/* libdw takes short forms for signed, and offsets of 128 and more would be negative. */
-static int constant(Dwarf_Attribute *a, uint64_t *ret)
+static const char *scope(const SchemaReader *r, uint32_t die)
 {
-    unsigned form = dwarf_whatform(a);
-    int is_signed = form == DW_FORM_sdata || form == DW_FORM_implicit_const;
-    Dwarf_Sword number;
-    Dwarf_Word word;
-    if (is_signed && !dwarf_formsdata(a, &number))
-        *ret = (uint64_t)number;
-    else if (!dwarf_formudata(a, &word))
-        *ret = word;
-    else
-        return -1;
-    return 0;
+    return r->out.strings.data + r->scopes[die];
 }
 
-uint32_t schema_type_of(SchemaReader *r, Die *d)
+uint32_t schema_type_of(SchemaReader *r, const Die *d)
 {
-    Dwarf_Die target;
-    if (!(d->have & HAVE_TYPE) || !dwarf_formref_die(&d->type, &target))
-        return 0;
-    return schema_type(r, &target);
+    uint32_t target = dies_type(r->dies, d);
+    return target ? schema_type(r, target) : 0;
 }
 
-static uint32_t base_type(SchemaReader *r, Die *d)
+static uint32_t base_type(SchemaReader *r, const Die *d)
 {
-    const char *name = die_name(d);
+    const char *name = d->name;
     SchemaType t = {.bytes = d->bytes, .kind = SCHEMA_OPAQUE, .name = schema_intern(r, name)};
     int simple = d->bytes == 1 || d->bytes == 2 || d->bytes == 4 || d->bytes == 8;
     switch (d->encoding) {
@@ -106,15 +92,14 @@ static uint32_t base_type(SchemaReader *r, Die *d)
     return index;
 }
 
-static uint32_t pointer_type(SchemaReader *r, Die *d, int tag)
+static uint32_t pointer_type(SchemaReader *r, const Die *d)
 {
     SchemaType t = {.bytes = 8,
                     .kind = SCHEMA_POINTER,
-                    .flags = tag == DW_TAG_pointer_type ? 0 : SCHEMA_REFERENCE};
-    Dwarf_Die target;
+                    .flags = d->tag == DW_TAG_pointer_type ? 0 : SCHEMA_REFERENCE};
     uint32_t index = add_type(r, &t);
-    if (d->have & HAVE_TYPE && dwarf_formref_die(&d->type, &target)) {
-        uint64_t pair[2] = {index, dwarf_dieoffset(&target)};
+    uint32_t pair[2] = {index, dies_type(r->dies, d)};
+    if (pair[1]) {
         if (buf_add(&r->pending, pair, sizeof pair))
             schema_fail(r, KEEL_ENOMEM);
     }
@@ -123,13 +108,9 @@ static uint32_t pointer_type(SchemaReader *r, Die *d, int tag)
 
 void schema_types_pending(SchemaReader *r)
 {
-    for (size_t i = 0; i < r->pending.bytes / 16 && !r->failed; i++) {
-        const uint64_t *pair = SCHEMA_LIST(r->pending, uint64_t) + i * 2;
-        uint32_t index = (uint32_t)pair[0];
-        Dwarf_Die die;
-        if (!dwarf_offdie(r->dwarf, pair[1], &die))
-            continue;
-        uint32_t target = schema_type(r, &die);
+    for (size_t i = 0; i < r->pending.bytes / 8 && !r->failed; i++) {
+        const uint32_t *pair = SCHEMA_LIST(r->pending, uint32_t) + i * 2;
+        uint32_t index = pair[0], target = schema_type(r, pair[1]);
         type_at(r, index)->target = target;
     }
     r->pending.bytes = 0;
@@ -137,25 +118,15 @@ void schema_types_pending(SchemaReader *r)
 
 enum { DIMENSIONS = 16 };
 
-static uint32_t array_type(SchemaReader *r, Die *d)
+static uint32_t array_type(SchemaReader *r, uint32_t die)
 {
     uint64_t counts[DIMENSIONS];
     int n = 0;
-    Dwarf_Die child;
-    uint32_t element = schema_type_of(r, d);
-    for (int rc = dwarf_child(&d->die, &child); !rc && n < DIMENSIONS;
-         rc = dwarf_siblingof(&child, &child)) {
-        Die range;
-        uint64_t count = 0;
-        if (dwarf_tag(&child) != DW_TAG_subrange_type)
-            continue;
-        die_read(&child, &range);
-        if (range.have & HAVE_COUNT)
-            count = constant(&range.count, &count) ? 0 : count;
-        else if (range.have & HAVE_UPPER)
-            count = constant(&range.upper, &count) ? 0 : count + 1;
-        counts[n++] = count;
-    }
+    uint32_t element = schema_type_of(r, die_at(r, die));
+    for (uint32_t child = dies_child(r->dies, die); child && n < DIMENSIONS;
+         child = dies_after(r->dies, die, child))
+        if (die_at(r, child)->tag == DW_TAG_subrange_type)
+            counts[n++] = die_at(r, child)->value;
     while (n-- > 0) {
         uint64_t all, bytes = type_at(r, element)->bytes;
         SchemaType t = {.kind = SCHEMA_ARRAY, .target = element, .count = counts[n]};
@@ -167,59 +138,30 @@ static uint32_t array_type(SchemaReader *r, Die *d)
     return element;
 }
 
-static void member_place(Die *m, uint64_t type_bytes, SchemaField *f)
-{
-    uint64_t offset = 0;
-    Dwarf_Block block;
-    if (m->have & HAVE_MEMBER && constant(&m->member, &offset) &&
-        !dwarf_formblock(&m->member, &block) && block.length > 1 &&
-        block.data[0] == DW_OP_plus_uconst) {
-        const uint8_t *p = block.data + 1, *end = block.data + block.length;
-        for (unsigned shift = 0; p < end && shift < 63; shift += 7) {
-            offset |= (uint64_t)(*p & 0x7f) << shift;
-            if (!(*p++ & 0x80))
-                break;
-        }
-    }
-    f->offset = offset;
-    if (!m->bits || m->bits > 64)
-        return;
-    uint64_t bit = offset * 8;
-    if (m->have & HAVE_DATA_BIT_OFFSET)
-        bit = m->bit_offset;
-    else if (m->have & HAVE_BIT_OFFSET) /* DWARF 3: from the other end of the storage */
-        bit += (m->has_bytes ? m->bytes : type_bytes) * 8 - m->bit_offset - m->bits;
-    f->offset = bit / 8;
-    f->bit = (uint8_t)(bit % 8);
-    f->bits = (uint8_t)m->bits;
-}
-
 /* The alias by which the source calls a field's type, or 0. */
-static uint32_t spelled(SchemaReader *r, Die *m)
+static uint32_t spelled(SchemaReader *r, const Die *d)
 {
-    Dwarf_Die at;
-    Die d = *m;
-    for (int i = 0; i < 8 && d.have & HAVE_TYPE && dwarf_formref_die(&d.type, &at); i++) {
-        int tag = dwarf_tag(&at);
-        die_read(&at, &d);
-        if (tag == DW_TAG_typedef)
-            return schema_intern(r, die_name(&d));
-        if (tag != DW_TAG_const_type && tag != DW_TAG_volatile_type && tag != DW_TAG_atomic_type)
+    uint32_t at;
+    for (int i = 0; i < 8 && (at = dies_type(r->dies, d)); i++) {
+        d = die_at(r, at);
+        if (d->tag == DW_TAG_typedef)
+            return schema_intern(r, d->name);
+        if (d->tag != DW_TAG_const_type && d->tag != DW_TAG_volatile_type &&
+            d->tag != DW_TAG_atomic_type)
             break;
     }
     return 0;
 }
 
-static void take_member(SchemaReader *r, Die *m, int tag, SchemaType *record, Buf *fields)
+static void take_member(SchemaReader *r, const Die *m, SchemaType *record, Buf *fields)
 {
-    SchemaField f = {.name = schema_intern(r, die_name(m))};
-    Dwarf_Block block;
-    if (m->have & (HAVE_EXTERNAL | HAVE_DECLARATION)) /* a static member */
+    SchemaField f = {.name = schema_intern(r, m->name)};
+    uint32_t bit;
+    if (m->have & (DIE_EXTERNAL | DIE_DECLARATION)) /* a static member */
         return;
-    if (tag == DW_TAG_inheritance) {
+    if (m->tag == DW_TAG_inheritance) {
         f.flags = SCHEMA_BASE;
-        if (m->have & HAVE_MEMBER && !dwarf_formblock(&m->member, &block) && block.length &&
-            block.data[0] != DW_OP_plus_uconst) {
+        if (m->have & DIE_PLACE_COMPUTED) {
             record->kind = SCHEMA_OPAQUE; /* a virtual base: its place is known at run time only */
             return;
         }
@@ -227,9 +169,13 @@ static void take_member(SchemaReader *r, Die *m, int tag, SchemaType *record, Bu
     f.type = schema_type_of(r, m);
     const SchemaType *type = type_at(r, f.type);
     f.spelled = spelled(r, m);
-    member_place(m, type->bytes, &f);
+    f.offset = die_member_place(m, type->bytes, &bit);
+    if (m->bits && m->bits <= 64) {
+        f.bit = (uint8_t)bit;
+        f.bits = (uint8_t)m->bits;
+    }
     const char *name = r->out.strings.data + f.name;
-    if (m->have & HAVE_ARTIFICIAL && !strncmp(name, "_vptr", 5)) {
+    if (m->have & DIE_ARTIFICIAL && !strncmp(name, "_vptr", 5)) {
         f.flags |= SCHEMA_TABLE;
         record->flags |= SCHEMA_VIRTUAL;
     }
@@ -240,26 +186,18 @@ static void take_member(SchemaReader *r, Die *m, int tag, SchemaType *record, Bu
         schema_fail(r, KEEL_ENOMEM);
 }
 
-static void take_members(SchemaReader *r, Dwarf_Die *die, SchemaType *record)
+static void take_members(SchemaReader *r, uint32_t die, SchemaType *record)
 {
     Buf fields = {0};
-    Dwarf_Die child;
-    for (int rc = dwarf_child(die, &child); !rc && !r->failed;
-         rc = dwarf_siblingof(&child, &child)) {
-        int tag = dwarf_tag(&child);
-        Die m;
-        if (tag == DW_TAG_variant_part)
+    for (uint32_t child = dies_child(r->dies, die); child && !r->failed;
+         child = dies_after(r->dies, die, child)) {
+        const Die *m = die_at(r, child);
+        if (m->tag == DW_TAG_variant_part)
             record->kind = SCHEMA_OPAQUE;
-        if (tag != DW_TAG_member && tag != DW_TAG_inheritance && tag != DW_TAG_subprogram)
-            continue;
-        die_read(&child, &m);
-        if (tag == DW_TAG_subprogram) {
-            const char *name = die_name(&m);
-            if (name && *name == '~')
-                record->flags |= SCHEMA_DESTRUCTOR;
-            continue;
-        }
-        take_member(r, &m, tag, record, &fields);
+        else if (m->tag == DW_TAG_subprogram && m->name && *m->name == '~')
+            record->flags |= SCHEMA_DESTRUCTOR;
+        else if (m->tag == DW_TAG_member || m->tag == DW_TAG_inheritance)
+            take_member(r, m, record, &fields);
     }
     if (record->kind == SCHEMA_OPAQUE)
         fields.bytes = 0;
@@ -270,60 +208,57 @@ static void take_members(SchemaReader *r, Dwarf_Die *die, SchemaType *record)
     buf_done(&fields);
 }
 
-static void name_record(SchemaReader *r, Die *d, int tag, uint32_t index)
+static void name_record(SchemaReader *r, uint32_t die, uint32_t index)
 {
+    const Die *d = die_at(r, die);
     char line[TEXT_MOST];
-    const char *word = r->is_cxx                      ? ""
-                       : tag == DW_TAG_structure_type ? "struct "
-                       : tag == DW_TAG_union_type     ? "union "
-                       : tag == DW_TAG_class_type     ? ""
-                                                      : "enum ";
-    const char *name = die_name(d);
+    const char *word = r->is_cxx                         ? ""
+                       : d->tag == DW_TAG_structure_type ? "struct "
+                       : d->tag == DW_TAG_union_type     ? "union "
+                       : d->tag == DW_TAG_class_type     ? ""
+                                                         : "enum ";
+    const char *name = d->name;
     if (!name)
         return;
-    snprintf(line, sizeof line, "%s%.330s%.330s", word, scope(r, dwarf_dieoffset(&d->die)), name);
+    snprintf(line, sizeof line, "%s%.330s%.330s", word, scope(r, die), name);
     type_at(r, index)->name = schema_intern(r, line);
     schema_type_name(r, line, index);
 }
 
-static uint32_t record_type(SchemaReader *r, Die *d, int tag)
+static uint32_t record_type(SchemaReader *r, uint32_t die)
 {
+    const Die *d = die_at(r, die);
     SchemaType t = {.bytes = d->bytes,
-                    .kind = tag == DW_TAG_union_type ? SCHEMA_UNION : SCHEMA_RECORD,
-                    .flags = die_name(d) ? 0 : SCHEMA_NAMELESS};
+                    .kind = d->tag == DW_TAG_union_type ? SCHEMA_UNION : SCHEMA_RECORD,
+                    .flags = d->name ? 0 : SCHEMA_NAMELESS};
     uint32_t index = add_type(r, &t);
-    if (schema_map_put(&r->types, dwarf_dieoffset(&d->die), index))
-        schema_fail(r, KEEL_ENOMEM);
-    name_record(r, d, tag, index);
+    r->types[die] = index + 1;
+    name_record(r, die, index);
     t.name = type_at(r, index)->name;
     t.unit = r->unit;
-    if (d->have & HAVE_DECLARATION) {
+    if (d->have & DIE_DECLARATION) {
         t.flags |= SCHEMA_INCOMPLETE;
         t.bytes = 0;
     } else {
-        take_members(r, &d->die, &t);
+        take_members(r, die, &t);
     }
     *type_at(r, index) = t;
     return index;
 }
 
-static uint32_t enum_type(SchemaReader *r, Die *d)
+static uint32_t enum_type(SchemaReader *r, uint32_t die)
 {
+    const Die *d = die_at(r, die);
     SchemaType t = {.bytes = d->bytes, .kind = SCHEMA_ENUM};
-    Dwarf_Die child;
     int negative = 0;
-    t.flags = die_name(d) ? 0 : SCHEMA_NAMELESS;
+    t.flags = d->name ? 0 : SCHEMA_NAMELESS;
     t.first = (uint32_t)SCHEMA_COUNT(r->out.values, SchemaValue);
-    for (int rc = dwarf_child(&d->die, &child); !rc && !r->failed;
-         rc = dwarf_siblingof(&child, &child)) {
-        Die m;
-        uint64_t value = 0;
-        if (dwarf_tag(&child) != DW_TAG_enumerator)
+    for (uint32_t child = dies_child(r->dies, die); child && !r->failed;
+         child = dies_after(r->dies, die, child)) {
+        const Die *m = die_at(r, child);
+        if (m->tag != DW_TAG_enumerator || !(m->have & DIE_VALUE))
             continue;
-        die_read(&child, &m);
-        if (!(m.have & HAVE_VALUE) || constant(&m.value, &value))
-            continue;
-        SchemaValue v = {.value = (int64_t)value, .name = schema_intern(r, die_name(&m))};
+        SchemaValue v = {.value = (int64_t)m->value, .name = schema_intern(r, m->name)};
         negative |= v.value < 0;
         t.fields++;
         if (t.first + t.fields > FIELDS_MOST || buf_add(&r->out.values, &v, sizeof v))
@@ -337,18 +272,18 @@ static uint32_t enum_type(SchemaReader *r, Die *d)
         t.fields = 0;
     }
     uint32_t index = add_type(r, &t);
-    name_record(r, d, DW_TAG_enumeration_type, index);
+    name_record(r, die, index);
     return index;
 }
 
-static uint32_t alias_type(SchemaReader *r, Die *d)
+static uint32_t alias_type(SchemaReader *r, uint32_t die)
 {
-    uint32_t index = schema_type_of(r, d);
-    const char *name = die_name(d);
+    uint32_t index = schema_type_of(r, die_at(r, die));
+    const char *name = die_at(r, die)->name;
     char line[TEXT_MOST];
     if (!name)
         return index;
-    snprintf(line, sizeof line, "%.330s%.330s", scope(r, dwarf_dieoffset(&d->die)), name);
+    snprintf(line, sizeof line, "%.330s%.330s", scope(r, die), name);
     SchemaType *t = type_at(r, index);
     if (t->flags & SCHEMA_NAMELESS && !t->name)
         t->name = schema_intern(r, line); /* `typedef struct {…} order;`: its only name */
@@ -356,76 +291,64 @@ static uint32_t alias_type(SchemaReader *r, Die *d)
     return index;
 }
 
-static uint32_t other_type(SchemaReader *r, Die *d, int tag)
+static uint32_t other_type(SchemaReader *r, const Die *d)
 {
     SchemaType t = {.bytes = d->bytes, .kind = SCHEMA_OPAQUE};
-    Dwarf_Die target;
-    if (tag == DW_TAG_subroutine_type) {
+    if (d->tag == DW_TAG_subroutine_type) {
         t.kind = SCHEMA_FUNCTION;
         t.bytes = 0;
-    } else if (tag == DW_TAG_ptr_to_member_type && !d->has_bytes) {
-        t.bytes = d->have & HAVE_TYPE && dwarf_formref_die(&d->type, &target) &&
-                          dwarf_tag(&target) == DW_TAG_subroutine_type
-                      ? 16
-                      : 8;
-    } else if (tag == DW_TAG_unspecified_type) {
+    } else if (d->tag == DW_TAG_ptr_to_member_type && !(d->have & DIE_BYTES)) {
+        t.bytes = die_at(r, dies_type(r->dies, d))->tag == DW_TAG_subroutine_type ? 16 : 8;
+    } else if (d->tag == DW_TAG_unspecified_type) {
         t.bytes = 8; /* nullptr_t */
     }
-    t.name = schema_intern(r, die_name(d));
+    t.name = schema_intern(r, d->name);
     return add_type(r, &t);
 }
 
-static uint32_t make(SchemaReader *r, Dwarf_Die *die, Die *d)
+static uint32_t make(SchemaReader *r, uint32_t die)
 {
-    int tag = dwarf_tag(die);
-    Dwarf_Attribute a;
-    Dwarf_Die target;
-    switch (tag) {
+    const Die *d = die_at(r, die);
+    uint32_t target;
+    switch (d->tag) {
     case DW_TAG_base_type:
         return base_type(r, d);
     case DW_TAG_pointer_type:
     case DW_TAG_reference_type:
     case DW_TAG_rvalue_reference_type:
-        return pointer_type(r, d, tag);
+        return pointer_type(r, d);
     case DW_TAG_array_type:
-        return array_type(r, d);
+        return array_type(r, die);
     case DW_TAG_structure_type:
     case DW_TAG_class_type:
     case DW_TAG_union_type:
-        if (dwarf_attr(die, DW_AT_signature, &a) && dwarf_formref_die(&a, &target) &&
-            dwarf_dieoffset(&target) != dwarf_dieoffset(die))
-            return schema_type(r, &target);
-        return record_type(r, d, tag);
+        target = d->have & DIE_SIGNATURE ? dies_at(r->dies, d->refers) : 0;
+        return target && target != die ? schema_type(r, target) : record_type(r, die);
     case DW_TAG_enumeration_type:
-        return enum_type(r, d);
+        return enum_type(r, die);
     case DW_TAG_typedef:
-        return alias_type(r, d);
+        return alias_type(r, die);
     case DW_TAG_const_type:
     case DW_TAG_volatile_type:
     case DW_TAG_restrict_type:
     case DW_TAG_atomic_type:
         return schema_type_of(r, d);
     default:
-        return other_type(r, d, tag);
+        return other_type(r, d);
     }
 }
 
-uint32_t schema_type(SchemaReader *r, Dwarf_Die *die)
+uint32_t schema_type(SchemaReader *r, uint32_t die)
 {
-    Dwarf_Off offset = dwarf_dieoffset(die);
-    uint32_t index;
-    Die d;
-    if (schema_map_get(&r->types, offset, &index))
-        return index;
+    if (r->types[die])
+        return r->types[die] - 1;
     if (r->failed || r->depth >= SCHEMA_DEPTH || r->steps++ > STEPS_MOST) {
         r->out.flags |= SCHEMA_BROKEN;
         return 0;
     }
     r->depth++;
-    die_read(die, &d);
-    index = make(r, die, &d);
+    uint32_t index = make(r, die);
     r->depth--;
-    if (schema_map_put(&r->types, offset, index))
-        schema_fail(r, KEEL_ENOMEM);
+    r->types[die] = index + 1;
     return index;
 }

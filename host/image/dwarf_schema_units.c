@@ -18,75 +18,50 @@ typedef struct Place {
 typedef struct Known {
     const char *name, *linkage;
     int external;
-    uint32_t line;
-    Dwarf_Off declared;
-    Die type; /* the DIE that has a type */
-    int has_type;
+    uint32_t line, declared;
+    const Die *type; /* the DIE that has a type, or NULL */
 } Known;
 
-static void follow(const Die *d, Known *k)
+static const Die *die_at(const SchemaReader *r, uint32_t index)
 {
-    Die at = *d;
-    *k = (Known){0};
-    for (int i = 0; i < 5; i++) {
-        Dwarf_Die next;
-        if (!k->name)
-            k->name = die_name(&at);
-        if (!k->linkage && at.have & HAVE_LINKAGE)
-            k->linkage = dwarf_formstring(&at.linkage);
-        if (!k->line)
-            k->line = at.line;
-        k->external |= (at.have & HAVE_EXTERNAL) != 0;
-        if (!k->has_type && at.have & HAVE_TYPE) {
-            k->type = at;
-            k->has_type = 1;
-        }
-        Dwarf_Attribute *to = at.have & HAVE_ORIGIN          ? &at.origin
-                              : at.have & HAVE_SPECIFICATION ? &at.specification
-                                                             : NULL;
-        if (!to || !dwarf_formref_die(to, &next))
-            return;
-        k->declared = dwarf_dieoffset(&next);
-        die_read(&next, &at);
-    }
+    return &r->dies->list[index];
 }
 
-static void remember_scope(SchemaReader *r, Dwarf_Die *die, const char *prefix)
+static void follow(const SchemaReader *r, const Die *d, Known *k)
 {
-    if (*prefix && schema_map_put(&r->scope_of, dwarf_dieoffset(die), schema_intern(r, prefix)))
-        schema_fail(r, KEEL_ENOMEM);
+    *k = (Known){0};
+    for (int i = 0; i < 5; i++) {
+        if (!k->name)
+            k->name = d->name;
+        if (!k->linkage)
+            k->linkage = d->linkage;
+        if (!k->line)
+            k->line = d->line;
+        k->external |= (d->have & DIE_EXTERNAL) != 0;
+        if (!k->type && d->have & DIE_TYPE)
+            k->type = d;
+        uint32_t to = d->have & (DIE_ORIGIN | DIE_SPECIFICATION) ? dies_at(r->dies, d->refers) : 0;
+        if (!to)
+            return;
+        k->declared = to;
+        d = die_at(r, to);
+    }
 }
 
 static void qualify(const SchemaReader *r, const Known *k, const char *prefix, char *ret,
                     size_t room)
 {
-    uint32_t text;
-    if (k->declared && schema_map_get(&r->scope_of, k->declared, &text))
-        prefix = r->out.strings.data + text;
+    if (r->scopes[k->declared])
+        prefix = r->out.strings.data + r->scopes[k->declared];
     snprintf(ret, room, "%.400s%.400s", prefix, k->name ? k->name : "");
 }
 
-static int first_range(Die *d, Dwarf_Addr *ret, uint64_t *ret_bytes)
-{
-    Dwarf_Addr base, end, low, high;
-    if (d->have & HAVE_LOW_PC && !dwarf_lowpc(&d->die, &low)) {
-        *ret = low;
-        *ret_bytes = !dwarf_highpc(&d->die, &high) && high > low ? high - low : 1;
-        return 0;
-    }
-    if (dwarf_ranges(&d->die, 0, &base, ret, &end) <= 0)
-        return -1;
-    *ret_bytes = end > *ret ? end - *ret : 1;
-    return 0;
-}
-
-static void take_function(SchemaReader *r, Die *d, const Place *place, Place *inner)
+static void take_function(SchemaReader *r, const Die *d, const Place *place, Place *inner)
 {
     Known k;
-    Dwarf_Addr low;
     char name[PREFIX_MOST * 2];
-    SchemaFunction f = {.unit = r->unit};
-    follow(d, &k);
+    SchemaFunction f = {.address = d->address, .bytes = d->extent, .unit = r->unit};
+    follow(r, d, &k);
     if (!k.name) {
         snprintf(inner->function, sizeof inner->function, "%s", SCHEMA_INLINED);
         return;
@@ -94,9 +69,8 @@ static void take_function(SchemaReader *r, Die *d, const Place *place, Place *in
     qualify(r, &k, place->prefix, name, sizeof name);
     snprintf(inner->function, sizeof inner->function, "%.510s", k.linkage ? k.linkage : name);
     snprintf(inner->prefix, sizeof inner->prefix, "%.500s::", name);
-    if (first_range(d, &low, &f.bytes) || !low)
+    if (!(d->have & DIE_ADDRESS) || !d->address)
         return;
-    f.address = low;
     f.name = schema_intern(r, inner->function);
     f.flags = k.external ? SCHEMA_EXTERNAL : 0;
     if (r->out.functions.bytes > STATICS_MOST * sizeof f ||
@@ -104,71 +78,40 @@ static void take_function(SchemaReader *r, Die *d, const Place *place, Place *in
         schema_fail(r, KEEL_ENOMEM);
 }
 
-/* The address in `DW_OP_addr x` or `DW_OP_addrx n`. */
-static int static_address(Die *d, Dwarf_Addr *ret)
-{
-    Dwarf_Block block;
-    Dwarf_Op *ops;
-    size_t count;
-    Dwarf_Attribute address;
-    if (!(d->have & HAVE_LOCATION) || dwarf_formblock(&d->location, &block))
-        return -1;
-    if (block.length == 9 && block.data[0] == DW_OP_addr) {
-        memcpy(ret, block.data + 1, 8);
-        return 0;
-    }
-    if (!block.length || (block.data[0] != DW_OP_addrx && block.data[0] != DW_OP_GNU_addr_index))
-        return -1;
-    if (dwarf_getlocation(&d->location, &ops, &count) || count != 1 ||
-        dwarf_getlocation_attr(&d->location, ops, &address))
-        return -1;
-    return dwarf_formaddr(&address, ret);
-}
-
-static void take_variable(SchemaReader *r, Die *d, const Place *place)
+static void take_variable(SchemaReader *r, const Die *d, const Place *place)
 {
     Known k;
-    Dwarf_Addr address;
     char name[PREFIX_MOST * 2];
-    if (static_address(d, &address) || !address)
+    if (!(d->have & DIE_ADDRESS))
         return;
-    follow(d, &k);
+    follow(r, d, &k);
     if (!k.name)
         return;
     if (*place->function)
         snprintf(name, sizeof name, "%.500s", k.name);
     else
         qualify(r, &k, place->prefix, name, sizeof name);
-    SchemaStatic v = {.address = address,
+    SchemaStatic v = {.address = d->address,
                       .name = schema_intern(r, name),
                       .function = schema_intern(r, place->function),
                       .unit = r->unit,
                       .line = k.line,
                       .flags = k.external && !*place->function ? SCHEMA_EXTERNAL : 0};
-    if (k.has_type)
-        v.type = schema_type_of(r, &k.type);
+    if (k.type)
+        v.type = schema_type_of(r, k.type);
     v.bytes = (SCHEMA_LIST(r->out.types, SchemaType) + v.type)->bytes;
     if (r->out.statics.bytes > STATICS_MOST * sizeof v || buf_add(&r->out.statics, &v, sizeof v))
         schema_fail(r, KEEL_ENOMEM);
 }
 
-typedef void Take(SchemaReader *r, Dwarf_Die *die, const Place *place, int depth);
+typedef void Take(SchemaReader *r, uint32_t die, const Place *place, int depth);
 
-static void walk(SchemaReader *r, Dwarf_Die *parent, const Place *place, int depth, Take *take)
+static void walk(SchemaReader *r, uint32_t parent, const Place *place, int depth, Take *take)
 {
-    Dwarf_Die die;
-    if (depth >= DEPTH_MOST || dwarf_child(parent, &die))
-        return;
-    for (;;) {
-        take(r, &die, place, depth + 1);
-        if (r->failed)
-            return;
-        int rc = dwarf_siblingof(&die, &die);
-        if (rc < 0)
-            schema_fail(r, KEEL_EIMAGE);
-        if (rc)
-            return;
-    }
+    uint32_t end = die_at(r, parent)->next;
+    for (uint32_t die = parent + 1; die < end && depth < DEPTH_MOST && !r->failed;
+         die = die_at(r, die)->next)
+        take(r, die, place, depth + 1);
 }
 
 static void enter_named(const char *name, const Place *place, Place *ret)
@@ -179,64 +122,48 @@ static void enter_named(const char *name, const Place *place, Place *ret)
 }
 
 /* First: the scopes around what has a name. */
-static void take_scopes(SchemaReader *r, Dwarf_Die *die, const Place *place, int depth)
+static void take_scopes(SchemaReader *r, uint32_t die, const Place *place, int depth)
 {
-    Die d;
+    const Die *d = die_at(r, die);
     Place inner;
-    switch (dwarf_tag(die)) {
-    case DW_TAG_namespace:
-    case DW_TAG_structure_type:
-    case DW_TAG_class_type:
-    case DW_TAG_union_type:
-        die_read(die, &d);
-        remember_scope(r, die, place->prefix);
-        enter_named(die_name(&d), place, &inner);
-        walk(r, die, &inner, depth, take_scopes);
+    if (*place->prefix && d->tag != DW_TAG_inheritance)
+        r->scopes[die] = schema_intern(r, place->prefix);
+    if (d->next == die + 1 || (d->tag != DW_TAG_namespace && d->tag != DW_TAG_structure_type &&
+                               d->tag != DW_TAG_class_type && d->tag != DW_TAG_union_type))
         return;
-    case DW_TAG_enumeration_type:
-    case DW_TAG_typedef:
-    case DW_TAG_variable:
-    case DW_TAG_member:
-    case DW_TAG_subprogram:
-        remember_scope(r, die, place->prefix);
-        return;
-    default:
-        return;
-    }
+    enter_named(d->name, place, &inner);
+    walk(r, die, &inner, depth, take_scopes);
 }
 
-static void take(SchemaReader *r, Dwarf_Die *die, const Place *place, int depth)
+static void take(SchemaReader *r, uint32_t die, const Place *place, int depth)
 {
-    Die d;
+    const Die *d = die_at(r, die);
     Place inner;
-    int tag = dwarf_tag(die);
-    switch (tag) {
+    switch (d->tag) {
     case DW_TAG_subprogram:
-        die_read(die, &d);
-        if (d.have & HAVE_DECLARATION)
+        if (d->have & DIE_DECLARATION)
             return;
         inner = *place;
-        take_function(r, &d, place, &inner);
+        take_function(r, d, place, &inner);
         walk(r, die, &inner, depth, take);
         return;
     case DW_TAG_variable:
-        die_read(die, &d);
-        take_variable(r, &d, place);
+        take_variable(r, d, place);
         return;
     case DW_TAG_lexical_block:
         walk(r, die, place, depth, take);
         return;
     case DW_TAG_namespace:
-        die_read(die, &d);
-        enter_named(die_name(&d), place, &inner);
+        enter_named(d->name, place, &inner);
         walk(r, die, &inner, depth, take);
         return;
     case DW_TAG_structure_type:
     case DW_TAG_class_type:
     case DW_TAG_union_type:
         schema_type(r, die);
-        die_read(die, &d);
-        enter_named(die_name(&d), place, &inner);
+        if (d->next == die + 1)
+            return;
+        enter_named(d->name, place, &inner);
         walk(r, die, &inner, depth, take); /* types and static members inside */
         return;
     case DW_TAG_enumeration_type:
@@ -250,49 +177,36 @@ static void take(SchemaReader *r, Dwarf_Die *die, const Place *place, int depth)
     }
 }
 
-static void take_unit(SchemaReader *r, Dwarf_Die *unit)
+static void take_unit(SchemaReader *r, const DieUnit *unit)
 {
-    Dwarf_Attribute a;
-    const char *producer = dwarf_formstring(dwarf_attr(unit, DW_AT_producer, &a));
-    const char *name = dwarf_formstring(dwarf_attr(unit, DW_AT_name, &a));
-    Dwarf_Word language = 0;
-    static Place empty;
-    if (producer && (!strncmp(producer, "GNU GIMPLE", 10) || strstr(producer, " -flto")))
+    static const Place empty;
+    if (unit->producer &&
+        (!strncmp(unit->producer, "GNU GIMPLE", 10) || strstr(unit->producer, " -flto")))
         r->out.flags |= SCHEMA_LTO;
-    if (dwarf_attr(unit, DW_AT_language, &a))
-        dwarf_formudata(&a, &language);
-    r->is_cxx = language == DW_LANG_C_plus_plus || language == DW_LANG_C_plus_plus_03 ||
-                language == DW_LANG_C_plus_plus_11 || language == DW_LANG_C_plus_plus_14 ||
-                (language >= 0x2b && language <= 0x2c); /* C++17, C++20 of DWARF 6 */
+    r->is_cxx = unit->language == DW_LANG_C_plus_plus || unit->language == DW_LANG_C_plus_plus_03 ||
+                unit->language == DW_LANG_C_plus_plus_11 ||
+                unit->language == DW_LANG_C_plus_plus_14 ||
+                (unit->language >= 0x2b && unit->language <= 0x2c); /* C++17, C++20 of DWARF 6 */
     r->unit = (uint32_t)SCHEMA_COUNT(r->out.units, uint32_t);
-    uint32_t text = schema_intern(r, name);
+    uint32_t text = schema_intern(r, die_at(r, unit->first)->name);
     if (r->unit >= UNITS_MOST || buf_add(&r->out.units, &text, sizeof text)) {
         schema_fail(r, KEEL_ELIMIT);
         return;
     }
-    walk(r, unit, &empty, 0, take_scopes);
-    walk(r, unit, &empty, 0, take);
+    walk(r, unit->first, &empty, 0, take_scopes);
+    walk(r, unit->first, &empty, 0, take);
     schema_types_pending(r);
 }
 
 void schema_units(SchemaReader *r)
 {
-    Dwarf_CU *cu = NULL;
-    Dwarf_Half version;
-    Dwarf_Die unit;
-    uint8_t kind;
-    int rc = 0;
-    while (!r->failed && !(rc = dwarf_get_units(r->dwarf, cu, &cu, &version, &kind, &unit, NULL))) {
-        int tag = dwarf_tag(&unit);
-        if (kind == DW_UT_type || kind == DW_UT_split_type) /* reached by those who use them */
-            continue;
-        if (dwarf_hasattr(&unit, DW_AT_dwo_name) || dwarf_hasattr(&unit, DW_AT_GNU_dwo_name)) {
+    for (uint32_t i = 0; i < dies_unit_count(r->dies) && !r->failed; i++) {
+        const DieUnit *unit = dies_unit(r->dies, i);
+        if (unit->is_split) {
             r->out.flags |= SCHEMA_SPLIT; /* looking further would open other files */
             return;
         }
-        if (tag == DW_TAG_compile_unit || tag == DW_TAG_partial_unit)
-            take_unit(r, &unit);
+        if (!unit->is_types) /* reached by those who use them */
+            take_unit(r, unit);
     }
-    if (rc < 0)
-        r->out.flags |= SCHEMA_BROKEN;
 }

@@ -12,12 +12,13 @@ enum {
     DEPTH_MOST = 40,
     TEXT_MOST = 400,
     FLATTEN_MOST = 6,
+    STEPS_MOST = 1 << 24,
     TYPES_MOST = 1 << 20,
     FIELDS_MOST = 1 << 22
 };
 enum { NEW, BUSY, DONE };
 
-static TypeInfo resolve(Reader *r, Dwarf_Die *die);
+static TypeInfo resolve(Reader *r, uint32_t die);
 
 static void fail(Reader *r, int code)
 {
@@ -34,49 +35,9 @@ static const char *string(const Reader *r, uint32_t at)
     return r->maker->strings.bytes ? r->maker->strings.data + at : "";
 }
 
-static int grow(TypeTable *t)
+static const Die *die_at(const Reader *r, uint32_t index)
 {
-    size_t room = t->room ? t->room * 2 : 4096;
-    TypeSlot *slots = calloc(room, sizeof *slots);
-    if (!slots)
-        return KEEL_ENOMEM;
-    for (size_t i = 0; i < t->room; i++) {
-        if (!t->slots[i].offset)
-            continue;
-        size_t at = t->slots[i].offset * 0x9e3779b97f4a7c15u >> 20 & (room - 1);
-        while (slots[at].offset)
-            at = (at + 1) & (room - 1);
-        slots[at] = t->slots[i];
-    }
-    free(t->slots);
-    t->slots = slots;
-    t->room = room;
-    return KEEL_OK;
-}
-
-/* The slot of a DIE, made when there is none; NULL: no memory. Valid until the next call. */
-static TypeSlot *slot_of(Reader *r, Dwarf_Off offset)
-{
-    TypeTable *t = &r->types;
-    if (t->used * 2 >= t->room && grow(t)) {
-        fail(r, KEEL_ENOMEM);
-        return NULL;
-    }
-    size_t at = offset * 0x9e3779b97f4a7c15u >> 20 & (t->room - 1);
-    while (t->slots[at].offset && t->slots[at].offset != offset)
-        at = (at + 1) & (t->room - 1);
-    if (!t->slots[at].offset) {
-        t->slots[at].offset = offset;
-        t->used++;
-    }
-    return &t->slots[at];
-}
-
-void types_scope(Reader *r, Dwarf_Off offset, uint32_t prefix)
-{
-    TypeSlot *slot = slot_of(r, offset);
-    if (slot)
-        slot->prefix = prefix;
+    return &r->dies->list[index];
 }
 
 void types_done(TypeTable *table)
@@ -127,11 +88,11 @@ static Hash mix(uint64_t tag, Hash a, uint64_t b, uint64_t c)
     return hash_bytes(bits, sizeof bits);
 }
 
-static TypeInfo of_attribute(Reader *r, Die *d)
+static TypeInfo of_attribute(Reader *r, const Die *d)
 {
-    Dwarf_Die target;
-    if (d->have & HAVE_TYPE && dwarf_formref_die(&d->type, &target))
-        return resolve(r, &target);
+    uint32_t target = dies_type(r->dies, d);
+    if (target)
+        return resolve(r, target);
     return (TypeInfo){.hash = {1, 1}, .text = text(r, "void")};
 }
 
@@ -148,67 +109,44 @@ static uint32_t decorate(Reader *r, const char *before, uint32_t inner, const ch
     return text(r, line);
 }
 
-/* libdw takes short forms for signed, and offsets of 128 and more would be negative. */
-static int constant(Dwarf_Attribute *a, uint64_t *ret)
+static TypeInfo array_type(Reader *r, uint32_t die)
 {
-    unsigned form = dwarf_whatform(a);
-    int is_signed = form == DW_FORM_sdata || form == DW_FORM_implicit_const;
-    Dwarf_Sword number;
-    Dwarf_Word word;
-    if (is_signed && !dwarf_formsdata(a, &number))
-        *ret = (uint64_t)number;
-    else if (!dwarf_formudata(a, &word))
-        *ret = word;
-    else
-        return -1;
-    return 0;
-}
-
-static TypeInfo array_type(Reader *r, Die *d)
-{
+    const Die *d = die_at(r, die);
     TypeInfo element = of_attribute(r, d), info = element;
-    Dwarf_Die child;
     uint64_t all = 1;
     char line[TEXT_MOST];
     size_t n = (size_t)snprintf(line, sizeof line, "%.300s", string(r, element.text));
     Hash hash = mix(DW_TAG_array_type, element.hash, 0, 0);
-    for (int rc = dwarf_child(&d->die, &child); !rc; rc = dwarf_siblingof(&child, &child)) {
-        Die range;
-        uint64_t count = 0;
-        if (dwarf_tag(&child) != DW_TAG_subrange_type)
+    for (uint32_t child = dies_child(r->dies, die); child;
+         child = dies_after(r->dies, die, child)) {
+        if (die_at(r, child)->tag != DW_TAG_subrange_type)
             continue;
-        die_read(&child, &range);
-        if (range.have & HAVE_COUNT)
-            constant(&range.count, &count);
-        else if (range.have & HAVE_UPPER && !constant(&range.upper, &count))
-            count++;
+        uint64_t count = die_at(r, child)->value;
         hash = mix(DW_TAG_subrange_type, hash, count, 0);
         all *= count;
         if (n < sizeof line - 24)
             n += (size_t)snprintf(line + n, sizeof line - n, "[%llu]", (unsigned long long)count);
     }
     info.hash = hash;
-    info.bytes = d->has_bytes ? d->bytes : element.bytes * all;
+    info.bytes = d->have & DIE_BYTES ? d->bytes : element.bytes * all;
     info.text = text(r, line);
     info.kind = 0;
     info.is_nameless = 0;
     return info;
 }
 
-static TypeInfo function_type(Reader *r, Die *d)
+static TypeInfo function_type(Reader *r, uint32_t die)
 {
-    TypeInfo result = of_attribute(r, d);
-    Dwarf_Die child;
+    TypeInfo result = of_attribute(r, die_at(r, die));
     char line[TEXT_MOST];
     size_t n = (size_t)snprintf(line, sizeof line, "%.100s (", string(r, result.text));
     Hash hash = mix(DW_TAG_subroutine_type, result.hash, 0, 0);
     const char *comma = "";
-    for (int rc = dwarf_child(&d->die, &child); !rc; rc = dwarf_siblingof(&child, &child)) {
-        Die parameter;
-        if (dwarf_tag(&child) != DW_TAG_formal_parameter)
+    for (uint32_t child = dies_child(r->dies, die); child;
+         child = dies_after(r->dies, die, child)) {
+        if (die_at(r, child)->tag != DW_TAG_formal_parameter)
             continue;
-        die_read(&child, &parameter);
-        TypeInfo type = of_attribute(r, &parameter);
+        TypeInfo type = of_attribute(r, die_at(r, child));
         hash = mix(DW_TAG_formal_parameter, hash, type.hash.low, type.hash.high);
         if (n < sizeof line - 64)
             n +=
@@ -221,63 +159,55 @@ static TypeInfo function_type(Reader *r, Die *d)
 }
 
 /* Only the name of what is pointed to counts: its layout may change without touching this one's. */
-static TypeInfo pointer_type(Reader *r, Die *d, int tag)
+static TypeInfo pointer_type(Reader *r, const Die *d)
 {
-    Dwarf_Die target;
-    Die to;
+    int tag = d->tag;
+    uint32_t target = dies_type(r->dies, d);
     const char *mark = tag == DW_TAG_reference_type          ? " &"
                        : tag == DW_TAG_rvalue_reference_type ? " &&"
                        : tag == DW_TAG_ptr_to_member_type    ? " ::*"
                                                              : " *";
-    TypeInfo info = {.bytes = d->has_bytes ? d->bytes : 8};
-    if (!(d->have & HAVE_TYPE) || !dwarf_formref_die(&d->type, &target)) {
+    TypeInfo info = {.bytes = d->have & DIE_BYTES ? d->bytes : 8};
+    if (!target) {
         info.hash = mix((uint64_t)tag, (Hash){0}, 0, 0);
         info.text = text(r, "void *");
         return info;
     }
-    int kind = dwarf_tag(&target);
+    const Die *to = die_at(r, target);
+    int kind = to->tag;
     if (kind == DW_TAG_structure_type || kind == DW_TAG_class_type || kind == DW_TAG_union_type ||
         kind == DW_TAG_enumeration_type) {
-        die_read(&target, &to);
-        const char *name = die_name(&to);
-        const TypeSlot *slot = slot_of(r, dwarf_dieoffset(&target));
         char line[TEXT_MOST];
         snprintf(line, sizeof line, "%s%.180s%.180s",
                  kind == DW_TAG_structure_type ? "struct "
                  : kind == DW_TAG_union_type   ? "union "
                                                : "",
-                 slot ? string(r, slot->prefix) : "", name ? name : "{...}");
+                 string(r, r->types.slots[target].prefix), to->name ? to->name : "{...}");
         info.hash = mix((uint64_t)tag, hash_bytes(line, strlen(line)), 0, 0);
         info.text = decorate(r, "", text(r, line), mark);
         return info;
     }
     if (kind == DW_TAG_typedef) {
-        die_read(&target, &to);
-        const char *name = die_name(&to);
-        Dwarf_Die behind = target;
+        const char *name = to->name;
         /* The alias is for people; what counts is what it stands for. */
-        while (dwarf_tag(&behind) == DW_TAG_typedef && to.have & HAVE_TYPE &&
-               r->types.depth < DEPTH_MOST && dwarf_formref_die(&to.type, &behind)) {
-            die_read(&behind, &to);
-            if (r->types.steps++ > 1 << 24)
-                break;
-        }
-        int is_record = dwarf_tag(&behind) == DW_TAG_structure_type ||
-                        dwarf_tag(&behind) == DW_TAG_class_type ||
-                        dwarf_tag(&behind) == DW_TAG_union_type;
-        const char *inner = is_record ? die_name(&to) : NULL;
+        for (uint32_t next; to->tag == DW_TAG_typedef && r->types.depth < DEPTH_MOST &&
+                            (next = dies_type(r->dies, to)) && r->types.steps++ < STEPS_MOST;)
+            to = die_at(r, next);
+        int is_record = to->tag == DW_TAG_structure_type || to->tag == DW_TAG_class_type ||
+                        to->tag == DW_TAG_union_type;
+        const char *inner = is_record ? to->name : NULL;
         Hash hash = {0};
         if (is_record) {
             const char *known = inner ? inner : name ? name : "";
             hash = hash_bytes(known, strlen(known));
         } else {
-            hash = resolve(r, &target).hash;
+            hash = resolve(r, target).hash;
         }
         info.hash = mix((uint64_t)tag, hash, is_record, 0);
         info.text = decorate(r, "", text(r, name ? name : "?"), mark);
         return info;
     }
-    TypeInfo pointee = resolve(r, &target);
+    TypeInfo pointee = resolve(r, target);
     info.hash = mix((uint64_t)tag, pointee.hash, 0, 0);
     const char *in = string(r, pointee.text), *open = strstr(in, " (");
     if (kind == DW_TAG_subroutine_type && open) {
@@ -299,71 +229,34 @@ static uint32_t record_kind(int tag)
                                             : TYPE_ALIAS;
 }
 
-static void member_place(Die *m, uint64_t type_bytes, AnatomyField *field)
-{
-    uint64_t offset = 0;
-    Dwarf_Block block;
-    if (m->have & HAVE_MEMBER && constant(&m->member, &offset) &&
-        !dwarf_formblock(&m->member, &block) && block.length > 1 &&
-        block.data[0] == DW_OP_plus_uconst) {
-        const uint8_t *p = block.data + 1, *end = block.data + block.length;
-        for (unsigned shift = 0; p < end && shift < 63; shift += 7) {
-            offset |= (uint64_t)(*p & 0x7f) << shift;
-            if (!(*p++ & 0x80))
-                break;
-        }
-    }
-    field->offset = offset;
-    if (!m->bits)
-        return;
-    uint64_t bit = offset * 8;
-    if (m->have & HAVE_DATA_BIT_OFFSET)
-        bit = m->bit_offset;
-    else if (m->have & HAVE_BIT_OFFSET) /* DWARF 3: from the other end of the storage */
-        bit += (m->has_bytes ? m->bytes : type_bytes) * 8 - m->bit_offset - m->bits;
-    field->offset = bit / 8;
-    field->bit = bit % 8;
-    field->bits = (uint32_t)m->bits;
-}
-
 /* What a record consists of, in `fields`; nameless records inside of it count as their own fields.
  */
-static void collect(Reader *r, Dwarf_Die *record, uint64_t base, const char *prefix, int depth,
+static void collect(Reader *r, uint32_t record, uint64_t base, const char *prefix, int depth,
                     Buf *fields)
 {
-    Dwarf_Die child;
-    for (int rc = dwarf_child(record, &child); !rc && !r->failed;
-         rc = dwarf_siblingof(&child, &child)) {
-        int tag = dwarf_tag(&child);
-        if (tag != DW_TAG_member && tag != DW_TAG_inheritance && tag != DW_TAG_enumerator)
-            continue;
-        Die m;
-        AnatomyField field = {0};
+    for (uint32_t child = dies_child(r->dies, record); child && !r->failed;
+         child = dies_after(r->dies, record, child)) {
+        const Die *m = die_at(r, child);
+        AnatomyField field = {.bits = m->bits};
         char name[TEXT_MOST];
-        die_read(&child, &m);
-        const char *own = die_name(&m);
-        if (m.have & (HAVE_EXTERNAL | HAVE_DECLARATION)) /* a static member */
+        if (m->tag != DW_TAG_member && m->tag != DW_TAG_inheritance && m->tag != DW_TAG_enumerator)
             continue;
-        snprintf(name, sizeof name, "%.190s%.190s", prefix,
-                 tag == DW_TAG_inheritance ? "(base)"
-                 : own                     ? own
-                                           : "");
-        if (tag == DW_TAG_enumerator) {
-            if (m.have & HAVE_VALUE)
-                constant(&m.value, &field.offset);
+        if (m->have & (DIE_EXTERNAL | DIE_DECLARATION)) /* a static member */
+            continue;
+        const char *own = m->tag == DW_TAG_inheritance ? "(base)" : m->name ? m->name : "";
+        size_t n = (size_t)snprintf(name, sizeof name, "%.190s%.190s", prefix, own);
+        if (m->tag == DW_TAG_enumerator) {
+            field.offset = m->have & DIE_VALUE ? m->value : 0;
         } else {
-            TypeInfo type = of_attribute(r, &m);
-            Dwarf_Die inner;
+            TypeInfo type = of_attribute(r, m);
             field.hash = type.hash;
             field.type = type.text;
-            member_place(&m, type.bytes, &field);
-            field.offset += base;
+            field.offset = base + die_member_place(m, type.bytes, &field.bit);
             if (type.is_nameless && depth < FLATTEN_MOST && type.kind &&
-                type.kind - 1 != TYPE_ENUM && dwarf_formref_die(&m.type, &inner)) {
-                size_t n = strlen(name);
-                if (own && n < sizeof name - 1)
+                type.kind - 1 != TYPE_ENUM) {
+                if (m->name && n < sizeof name - 1)
                     memcpy(name + n, ".", 2);
-                collect(r, &inner, field.offset, name, depth + 1, fields);
+                collect(r, dies_type(r->dies, m), field.offset, name, depth + 1, fields);
                 continue;
             }
         }
@@ -386,76 +279,75 @@ static Hash hash_fields(const Reader *r, const Buf *fields, uint32_t kind, uint6
     return hash;
 }
 
-static uint32_t qualified(Reader *r, const TypeSlot *slot, const char *name)
+static uint32_t qualified(Reader *r, uint32_t die, const char *name)
 {
     char line[TEXT_MOST * 2];
-    if (!slot || !slot->prefix)
+    uint32_t prefix = r->types.slots[die].prefix;
+    if (!prefix)
         return text(r, name);
-    snprintf(line, sizeof line, "%.390s%.390s", string(r, slot->prefix), name);
+    snprintf(line, sizeof line, "%.390s%.390s", string(r, prefix), name);
     return text(r, line);
 }
 
-static TypeInfo record_type(Reader *r, Die *d, int tag)
+static TypeInfo record_type(Reader *r, uint32_t die)
 {
-    const char *name = die_name(d);
+    const Die *d = die_at(r, die);
+    const char *name = d->name;
+    int tag = d->tag;
     TypeInfo info = {.bytes = d->bytes, .kind = record_kind(tag) + 1, .is_nameless = !name};
     Buf fields = {0};
     static const char *const WORDS[] = {"struct ", "union ", "", "enum "};
-    if (d->have & HAVE_DECLARATION) {
+    if (d->have & DIE_DECLARATION) {
         info.hash = name ? mix((uint64_t)tag, hash_bytes(name, strlen(name)), 0, 0) : (Hash){0};
     } else {
-        collect(r, &d->die, 0, "", 0, &fields);
+        collect(r, die, 0, "", 0, &fields);
         info.hash = hash_fields(r, &fields, info.kind - 1, info.bytes);
     }
     buf_done(&fields);
     char line[TEXT_MOST];
-    const TypeSlot *slot = slot_of(r, dwarf_dieoffset(&d->die));
     snprintf(line, sizeof line, "%s%.180s%.180s", WORDS[record_kind(tag)],
-             slot ? string(r, slot->prefix) : "", name ? name : "{...}");
+             string(r, r->types.slots[die].prefix), name ? name : "{...}");
     info.text = text(r, line);
     return info;
 }
 
-static TypeInfo make(Reader *r, Dwarf_Die *die)
+static TypeInfo make(Reader *r, uint32_t die)
 {
-    Die d;
-    int tag = dwarf_tag(die);
-    die_read(die, &d);
-    const char *name = die_name(&d);
+    const Die *d = die_at(r, die);
+    const char *name = d->name;
+    int tag = d->tag;
     TypeInfo info = {0};
     switch (tag) {
     case DW_TAG_base_type:
-        info.hash = mix(DW_TAG_base_type, (Hash){0}, d.bytes, d.encoding);
-        info.bytes = d.bytes;
+        info.hash = mix(DW_TAG_base_type, (Hash){0}, d->bytes, d->encoding);
+        info.bytes = d->bytes;
         info.text = text(r, name ? name : "?");
         return info;
     case DW_TAG_pointer_type:
     case DW_TAG_reference_type:
     case DW_TAG_rvalue_reference_type:
     case DW_TAG_ptr_to_member_type:
-        return pointer_type(r, &d, tag);
+        return pointer_type(r, d);
     case DW_TAG_array_type:
-        return array_type(r, &d);
+        return array_type(r, die);
     case DW_TAG_subroutine_type:
-        return function_type(r, &d);
+        return function_type(r, die);
     case DW_TAG_structure_type:
     case DW_TAG_class_type:
     case DW_TAG_union_type:
     case DW_TAG_enumeration_type:
-        return record_type(r, &d, tag);
-    case DW_TAG_typedef: {
-        info = of_attribute(r, &d);
-        const TypeSlot *slot = slot_of(r, dwarf_dieoffset(die));
-        info.text = qualified(r, slot, name ? name : "?");
+        return record_type(r, die);
+    case DW_TAG_typedef:
+        info = of_attribute(r, d);
+        info.text = qualified(r, die, name ? name : "?");
         info.kind = 0;
         info.is_nameless = 0;
         return info;
-    }
     case DW_TAG_const_type:
     case DW_TAG_volatile_type:
     case DW_TAG_restrict_type:
     case DW_TAG_atomic_type:
-        info = of_attribute(r, &d);
+        info = of_attribute(r, d);
         info.text = decorate(r,
                              tag == DW_TAG_const_type      ? "const "
                              : tag == DW_TAG_volatile_type ? "volatile "
@@ -465,35 +357,32 @@ static TypeInfo make(Reader *r, Dwarf_Die *die)
         return info;
     default:
         info.text = text(r, name ? name : "?");
-        info.hash = mix((uint64_t)tag,
-                        hash_bytes(string(r, info.text), strlen(string(r, info.text))), d.bytes, 0);
-        info.bytes = d.bytes;
+        info.hash =
+            mix((uint64_t)tag, hash_bytes(string(r, info.text), strlen(string(r, info.text))),
+                d->bytes, 0);
+        info.bytes = d->bytes;
         return info;
     }
 }
 
-static TypeInfo resolve(Reader *r, Dwarf_Die *die)
+static TypeInfo resolve(Reader *r, uint32_t die)
 {
-    Dwarf_Off offset = dwarf_dieoffset(die);
-    TypeSlot *slot = slot_of(r, offset);
+    TypeSlot *slot = &r->types.slots[die];
     TypeInfo none = {.hash = {2, 2}};
-    if (!slot || slot->state == BUSY || r->types.depth >= DEPTH_MOST)
-        return none; /* a circle by value is nobody's type */
     if (slot->state == DONE)
         return slot->info;
+    if (slot->state == BUSY || r->types.depth >= DEPTH_MOST)
+        return none; /* a circle by value is nobody's type */
     slot->state = BUSY;
     r->types.depth++;
-    TypeInfo info = make(r, die);
+    slot->info = make(r, die);
     r->types.depth--;
-    slot = slot_of(r, offset);
-    if (slot) {
-        slot->state = DONE;
-        slot->info = info;
-    }
-    return info;
+    slot->state = DONE;
+    return slot->info;
 }
 
-static void add_record(Reader *r, Die *d, const TypeInfo *info, const char *name, uint32_t scoped)
+static void add_record(Reader *r, uint32_t die, const TypeInfo *info, const char *name,
+                       uint32_t scoped)
 {
     Buf fields = {0};
     AnatomyType t = {.hash = info->hash, .bytes = info->bytes, .kind = info->kind - 1};
@@ -507,7 +396,7 @@ static void add_record(Reader *r, Die *d, const TypeInfo *info, const char *name
         return;
     }
     t.name = scoped ? scoped : text(r, name);
-    collect(r, &d->die, 0, "", 0, &fields);
+    collect(r, die, 0, "", 0, &fields);
     t.first_field = (uint32_t)(r->maker->fields.bytes / sizeof(AnatomyField));
     t.field_count = (uint32_t)(fields.bytes / sizeof(AnatomyField));
     if (buf_add(&r->maker->fields, fields.data, fields.bytes) ||
@@ -516,27 +405,24 @@ static void add_record(Reader *r, Die *d, const TypeInfo *info, const char *name
     buf_done(&fields);
 }
 
-void types_add(Reader *r, Dwarf_Die *die, const char *alias)
+void types_add(Reader *r, uint32_t die, const char *alias)
 {
-    Die d;
-    Dwarf_Die target;
-    die_read(die, &d);
-    const char *name = alias ? alias : die_name(&d);
-    if (dwarf_tag(die) == DW_TAG_typedef) {
+    const Die *d = die_at(r, die);
+    const char *name = alias ? alias : d->name;
+    if (d->tag == DW_TAG_typedef) {
         /* `typedef struct {…} order;`: the alias is the only name. */
-        int tag =
-            d.have & HAVE_TYPE && dwarf_formref_die(&d.type, &target) ? dwarf_tag(&target) : 0;
+        uint32_t target = dies_type(r->dies, d);
+        int tag = die_at(r, target)->tag;
         int is_record = tag == DW_TAG_structure_type || tag == DW_TAG_class_type ||
                         tag == DW_TAG_union_type || tag == DW_TAG_enumeration_type;
-        if (is_record && name && !dwarf_hasattr(&target, DW_AT_name))
-            types_add(r, &target, name);
+        if (is_record && name && !die_at(r, target)->name)
+            types_add(r, target, name);
         return;
     }
-    if (!name || d.have & HAVE_DECLARATION || r->types.depth > 0)
+    if (!name || d->have & DIE_DECLARATION || r->types.depth > 0)
         return;
     TypeInfo info = resolve(r, die);
-    const TypeSlot *slot = slot_of(r, dwarf_dieoffset(die));
-    uint32_t scoped = slot && slot->prefix ? qualified(r, slot, name) : 0;
+    uint32_t scoped = r->types.slots[die].prefix ? qualified(r, die, name) : 0;
     if (info.kind)
-        add_record(r, &d, &info, name, scoped);
+        add_record(r, die, &info, name, scoped);
 }

@@ -1,13 +1,13 @@
 /* Walks the units of the debug information: functions, statics with the function around them, and
  * the places of types. Owns nothing but the reader's lists; one thread. */
-#include "image/dwarf_read.h"
-
 #include <dwarf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH_MOST = 48, PREFIX_MOST = 512 };
+#include "image/dwarf_read.h"
+
+enum { DEPTH_MOST = 48, PREFIX_MOST = 512, FILE_MOST = 1000, FILES_MOST = 1 << 20 };
 
 /* Where a walk is. */
 typedef struct Scope {
@@ -16,96 +16,6 @@ typedef struct Scope {
     uint64_t function;    /* stands for the enclosing function; 0: none */
     uint32_t function_name;
 } Scope;
-
-static int take_attribute(Dwarf_Attribute *a, void *to)
-{
-    Die *d = to;
-    Dwarf_Word word;
-    bool flag = false;
-    switch (dwarf_whatattr(a)) {
-    case DW_AT_name:
-        d->name = *a, d->have |= HAVE_NAME;
-        break;
-    case DW_AT_linkage_name:
-    case DW_AT_MIPS_linkage_name:
-        d->linkage = *a, d->have |= HAVE_LINKAGE;
-        break;
-    case DW_AT_type:
-        d->type = *a, d->have |= HAVE_TYPE;
-        break;
-    case DW_AT_specification:
-        d->specification = *a, d->have |= HAVE_SPECIFICATION;
-        break;
-    case DW_AT_abstract_origin:
-        d->origin = *a, d->have |= HAVE_ORIGIN;
-        break;
-    case DW_AT_low_pc:
-        d->low_pc = *a, d->have |= HAVE_LOW_PC;
-        break;
-    case DW_AT_location:
-        d->location = *a, d->have |= HAVE_LOCATION;
-        break;
-    case DW_AT_data_member_location:
-        d->member = *a, d->have |= HAVE_MEMBER;
-        break;
-    case DW_AT_count:
-        d->count = *a, d->have |= HAVE_COUNT;
-        break;
-    case DW_AT_upper_bound:
-        d->upper = *a, d->have |= HAVE_UPPER;
-        break;
-    case DW_AT_const_value:
-        d->value = *a, d->have |= HAVE_VALUE;
-        break;
-    case DW_AT_decl_file:
-        d->file = *a, d->have |= HAVE_FILE;
-        break;
-    case DW_AT_decl_line:
-        d->line = dwarf_formudata(a, &word) || word > UINT32_MAX ? 0 : (uint32_t)word;
-        break;
-    case DW_AT_byte_size:
-        d->has_bytes = !dwarf_formudata(a, &word);
-        d->bytes = d->has_bytes ? word : 0;
-        break;
-    case DW_AT_bit_size:
-        d->bits = dwarf_formudata(a, &word) ? 0 : word;
-        break;
-    case DW_AT_bit_offset:
-        d->bit_offset = dwarf_formudata(a, &word) ? 0 : word, d->have |= HAVE_BIT_OFFSET;
-        break;
-    case DW_AT_data_bit_offset:
-        d->bit_offset = dwarf_formudata(a, &word) ? 0 : word, d->have |= HAVE_DATA_BIT_OFFSET;
-        break;
-    case DW_AT_encoding:
-        d->encoding = dwarf_formudata(a, &word) ? 0 : word;
-        break;
-    case DW_AT_declaration:
-        if (!dwarf_formflag(a, &flag) && flag)
-            d->have |= HAVE_DECLARATION;
-        break;
-    case DW_AT_external:
-        if (!dwarf_formflag(a, &flag) && flag)
-            d->have |= HAVE_EXTERNAL;
-        break;
-    default:
-        break;
-    }
-    return DWARF_CB_OK;
-}
-
-void die_read(Dwarf_Die *die, Die *ret)
-{
-    ret->die = *die;
-    ret->have = ret->line = 0;
-    ret->bytes = ret->bits = ret->bit_offset = ret->encoding = 0;
-    ret->has_bytes = 0;
-    dwarf_getattrs(die, take_attribute, ret, 0);
-}
-
-const char *die_name(Die *die)
-{
-    return die->have & HAVE_NAME ? dwarf_formstring(&die->name) : NULL;
-}
 
 static void fail(Reader *r, int code)
 {
@@ -117,83 +27,68 @@ static uint32_t text(Reader *r, const char *from)
     return from ? anatomy_text(r->maker, from, strlen(from)) : 0;
 }
 
-/* Line tables are parsed only for units that define something here. */
+static Die *die_at(const Reader *r, uint32_t index)
+{
+    return &r->dies->list[index];
+}
+
+/* Each name is kept once a unit. */
 static uint32_t file_name(Reader *r, const Die *d)
 {
-    Dwarf_Word index;
-    Dwarf_Attribute a = d->file;
-    if (!(d->have & HAVE_FILE) || dwarf_formudata(&a, &index))
+    char path[FILE_MOST];
+    if (!(d->have & DIE_FILE) || d->file >= FILES_MOST)
         return 0;
-    if (!r->files_read) {
-        r->files_read = 1;
-        if (dwarf_getsrcfiles(&r->unit, &r->files, &r->file_count))
-            r->file_count = 0;
-        r->file_names = calloc(r->file_count + 1, sizeof *r->file_names);
-        if (!r->file_names)
+    if (d->file >= r->file_room) {
+        uint32_t room = d->file < 64 ? 128 : d->file * 2;
+        uint32_t *names = realloc(r->file_names, room * sizeof *names);
+        if (!names) {
             fail(r, KEEL_ENOMEM);
+            return 0;
+        }
+        memset(names + r->file_room, 0, (room - r->file_room) * sizeof *names);
+        r->file_names = names;
+        r->file_room = room;
     }
-    if (!r->file_names || index >= r->file_count)
-        return 0;
-    if (!r->file_names[index])
-        r->file_names[index] = text(r, dwarf_filesrc(r->files, index, NULL, NULL));
-    return r->file_names[index];
+    if (!r->file_names[d->file] && dies_file(r->dies, r->unit, d->file, path, sizeof path))
+        r->file_names[d->file] = text(r, path);
+    return r->file_names[d->file];
 }
 
 /* Name, scope and place of a function may stand at the declaration that it points to. */
-static void follow(Reader *r, Die *d, const char **name, const char **linkage, uint32_t *file,
-                   uint32_t *line, Dwarf_Off *declared)
+static void follow(Reader *r, const Die *d, const char **name, const char **linkage, uint32_t *file,
+                   uint32_t *line, uint32_t *declared)
 {
-    Die at = *d;
     for (int i = 0; i < 4; i++) {
-        Dwarf_Die next;
         if (!*name)
-            *name = die_name(&at);
-        if (!*linkage && at.have & HAVE_LINKAGE)
-            *linkage = dwarf_formstring(&at.linkage);
+            *name = d->name;
+        if (!*linkage)
+            *linkage = d->linkage;
         if (!*line)
-            *line = at.line;
+            *line = d->line;
         if (!*file) /* a definition may leave out the file that its declaration names */
-            *file = file_name(r, &at);
-        Dwarf_Attribute *to = at.have & HAVE_ORIGIN          ? &at.origin
-                              : at.have & HAVE_SPECIFICATION ? &at.specification
-                                                             : NULL;
-        if (!to || !dwarf_formref_die(to, &next))
+            *file = file_name(r, d);
+        uint32_t to = d->have & (DIE_ORIGIN | DIE_SPECIFICATION) ? dies_at(r->dies, d->refers) : 0;
+        if (!to)
             return;
-        *declared = dwarf_dieoffset(&next);
-        die_read(&next, &at);
+        *declared = to;
+        d = die_at(r, to);
     }
 }
 
-static uint32_t prefix_of(const Reader *r, Dwarf_Off offset)
+static uint32_t prefix_of(const Reader *r, uint32_t declared)
 {
-    const TypeTable *t = &r->types;
-    if (!t->room)
-        return 0;
-    for (size_t i = offset * 0x9e3779b97f4a7c15u >> 20 & (t->room - 1);;
-         i = (i + 1) & (t->room - 1))
-        if (t->slots[i].offset == offset || !t->slots[i].offset)
-            return t->slots[i].offset ? t->slots[i].prefix : 0;
+    return r->types.slots[declared].prefix; /* of 0: none */
 }
 
-/* A function in several pieces has ranges; the first is its beginning. */
-static int first_address(Die *d, Dwarf_Addr *ret)
-{
-    Dwarf_Addr base, end;
-    if (d->have & HAVE_LOW_PC)
-        return dwarf_formaddr(&d->low_pc, ret);
-    return dwarf_ranges(&d->die, 0, &base, ret, &end) > 0 ? 0 : -1;
-}
-
-static void take_function(Reader *r, Die *d, const Scope *scope, Scope *inner)
+static void take_function(Reader *r, const Die *d, const Scope *scope, Scope *inner)
 {
     const char *name = NULL, *linkage = NULL;
     uint32_t file = 0, line = 0;
-    Dwarf_Off declared = 0;
-    Dwarf_Addr low;
+    uint32_t declared = 0;
     follow(r, d, &name, &linkage, &file, &line, &declared);
     if (!name)
         return;
-    uint32_t prefix = declared ? prefix_of(r, declared) : 0;
+    uint32_t prefix = prefix_of(r, declared);
     const char *around = prefix ? r->maker->strings.data + prefix : scope->prefix;
     char whole[PREFIX_MOST + 300];
     snprintf(whole, sizeof whole, "%.500s%.290s", around, name);
@@ -203,82 +98,71 @@ static void take_function(Reader *r, Die *d, const Scope *scope, Scope *inner)
     inner->function_name = text(r, whole);
     snprintf(inner->prefix, sizeof inner->prefix, "%.500s::", whole);
     inner->prefix_text = text(r, inner->prefix);
-    if (first_address(d, &low) || !low)
+    if (!(d->have & DIE_ADDRESS) || !d->address)
         return;
-    Line at = {low, says_more ? inner->function_name : 0, file, line};
+    Line at = {d->address, says_more ? inner->function_name : 0, file, line};
     if (buf_add(&r->lines, &at, sizeof at))
         fail(r, KEEL_ENOMEM);
 }
 
-/* The address in `DW_OP_addr x` or `DW_OP_addrx n`. */
-static int static_address(Die *d, Dwarf_Addr *ret)
-{
-    Dwarf_Block block;
-    Dwarf_Op *ops;
-    size_t count;
-    Dwarf_Attribute address;
-    if (dwarf_formblock(&d->location, &block))
-        return -1;
-    if (block.length == 9 && block.data[0] == DW_OP_addr) {
-        memcpy(ret, block.data + 1, 8);
-        return 0;
-    }
-    if (!block.length || (block.data[0] != DW_OP_addrx && block.data[0] != DW_OP_GNU_addr_index))
-        return -1;
-    if (dwarf_getlocation(&d->location, &ops, &count) || count != 1 ||
-        dwarf_getlocation_attr(&d->location, ops, &address))
-        return -1;
-    return dwarf_formaddr(&address, ret);
-}
-
 /* What kind of number a variable is, through names for types and qualifiers. */
-static uint32_t value_of(const Die *variable)
+static uint32_t value_of(const Reader *r, const Die *at)
 {
-    Die at = *variable;
     for (int i = 0; i < 8; i++) {
-        Dwarf_Die type;
-        Dwarf_Attribute *to = at.have & HAVE_TYPE            ? &at.type
-                              : at.have & HAVE_SPECIFICATION ? &at.specification
-                                                             : NULL;
-        if (!to || !dwarf_formref_die(to, &type))
+        uint32_t to = at->type                       ? dies_type(r->dies, at)
+                      : at->have & DIE_SPECIFICATION ? dies_at(r->dies, at->refers)
+                                                     : 0;
+        if (!to)
             break;
-        die_read(&type, &at);
-        int tag = dwarf_tag(&type);
-        if (tag == DW_TAG_variable || tag == DW_TAG_member)
+        at = die_at(r, to);
+        switch (at->tag) {
+        case DW_TAG_variable:
+        case DW_TAG_member:
+        case DW_TAG_typedef:
+        case DW_TAG_const_type:
+        case DW_TAG_volatile_type:
             continue;
-        if (tag == DW_TAG_enumeration_type)
+        case DW_TAG_enumeration_type:
             return VALUE_SIGNED;
-        if (tag == DW_TAG_base_type)
-            return at.encoding == DW_ATE_float     ? VALUE_FLOAT
-                   : at.encoding == DW_ATE_boolean ? VALUE_BOOL
-                   : at.encoding == DW_ATE_signed || at.encoding == DW_ATE_signed_char
-                       ? VALUE_SIGNED
-                   : at.encoding == DW_ATE_unsigned || at.encoding == DW_ATE_unsigned_char
-                       ? VALUE_UNSIGNED
-                       : VALUE_NONE;
-        if (tag != DW_TAG_typedef && tag != DW_TAG_const_type && tag != DW_TAG_volatile_type)
+        case DW_TAG_base_type:
             break;
+        default:
+            return VALUE_NONE;
+        }
+        switch (at->encoding) {
+        case DW_ATE_float:
+            return VALUE_FLOAT;
+        case DW_ATE_boolean:
+            return VALUE_BOOL;
+        case DW_ATE_signed:
+        case DW_ATE_signed_char:
+            return VALUE_SIGNED;
+        case DW_ATE_unsigned:
+        case DW_ATE_unsigned_char:
+            return VALUE_UNSIGNED;
+        default:
+            return VALUE_NONE;
+        }
     }
     return VALUE_NONE;
 }
 
-static void take_variable(Reader *r, Die *d, const Scope *scope)
+static void take_variable(Reader *r, const Die *d, const Scope *scope)
 {
     const char *name = NULL, *linkage = NULL;
     uint32_t file = 0, line = 0;
-    Dwarf_Off declared = 0;
-    Dwarf_Addr address;
-    if (!(d->have & HAVE_LOCATION) || static_address(d, &address))
+    uint32_t declared = 0;
+    if (!(d->have & DIE_ADDRESS))
         return;
     follow(r, d, &name, &linkage, &file, &line, &declared);
-    Owner o = {.address = address,
+    Owner o = {.address = d->address,
                .function = scope->function,
                .name = scope->function_name,
                .file = file,
                .line = line,
-               .value = value_of(d)};
+               .value = value_of(r, d)};
     if (name && (linkage || scope->prefix_text || !r->is_c)) {
-        uint32_t prefix = declared ? prefix_of(r, declared) : 0;
+        uint32_t prefix = prefix_of(r, declared);
         char whole[PREFIX_MOST + 300];
         snprintf(whole, sizeof whole, "%.500s%.290s",
                  scope->function ? ""
@@ -291,172 +175,130 @@ static void take_variable(Reader *r, Die *d, const Scope *scope)
         fail(r, KEEL_ENOMEM);
 }
 
-static void walk(Reader *r, Dwarf_Die *first, const Scope *scope, int depth);
+static void take(Reader *r, uint32_t die, const Scope *scope, int depth);
 
-static void walk_inside(Reader *r, Dwarf_Die *die, const Scope *scope, int depth)
+static void walk_inside(Reader *r, uint32_t die, const Scope *scope, int depth)
 {
-    Dwarf_Die child;
-    if (depth < DEPTH_MOST && !dwarf_child(die, &child))
-        walk(r, &child, scope, depth + 1);
+    uint32_t end = die_at(r, die)->next;
+    for (uint32_t child = die + 1; child < end && depth < DEPTH_MOST && !r->failed;
+         child = die_at(r, child)->next)
+        take(r, child, scope, depth + 1);
 }
 
-static void found_type(Reader *r, Die *d, const Scope *scope)
+static void remember(Reader *r, Buf *list, uint32_t die)
 {
-    Dwarf_Off offset = dwarf_dieoffset(&d->die);
-    if (scope->prefix_text)
-        types_scope(r, offset, scope->prefix_text);
-    if (buf_add(&r->found, &offset, sizeof offset))
+    if (buf_add(list, &die, sizeof die))
         fail(r, KEEL_ENOMEM);
 }
 
-static void walk_named(Reader *r, Die *d, const Scope *scope, const char *separator, int depth)
+static void found_type(Reader *r, uint32_t die, const Scope *scope)
 {
-    const char *name = die_name(d);
-    Scope inner = *scope;
-    if (name) {
-        snprintf(inner.prefix, sizeof inner.prefix, "%.300s%.200s%s", scope->prefix, name,
-                 separator);
-        inner.prefix_text = text(r, inner.prefix);
-    }
-    walk_inside(r, &d->die, &inner, depth);
+    r->types.slots[die].prefix = scope->prefix_text;
+    remember(r, &r->found, die);
 }
 
-static void take(Reader *r, Dwarf_Die *die, const Scope *scope, int depth)
+static void walk_named(Reader *r, uint32_t die, const Scope *scope, int depth)
 {
-    Die d;
+    const char *name = die_at(r, die)->name;
     Scope inner = *scope;
-    int tag = dwarf_tag(die);
-    switch (tag) {
+    if (name) {
+        snprintf(inner.prefix, sizeof inner.prefix, "%.300s%.200s::", scope->prefix, name);
+        inner.prefix_text = text(r, inner.prefix);
+    }
+    walk_inside(r, die, &inner, depth);
+}
+
+static void take(Reader *r, uint32_t die, const Scope *scope, int depth)
+{
+    const Die *d = die_at(r, die);
+    Scope inner;
+    switch (d->tag) {
     case DW_TAG_subprogram:
-        die_read(die, &d);
-        if (scope->prefix_text)
-            types_scope(r, dwarf_dieoffset(die), scope->prefix_text);
-        if (d.have & HAVE_DECLARATION)
+        r->types.slots[die].prefix = scope->prefix_text;
+        if (d->have & DIE_DECLARATION)
             return;
-        take_function(r, &d, scope, &inner);
+        inner = *scope;
+        take_function(r, d, scope, &inner);
         walk_inside(r, die, &inner, depth);
         return;
     case DW_TAG_member: /* a static one; its definition points here */
     case DW_TAG_variable:
-        die_read(die, &d);
-        if (d.have & HAVE_DECLARATION && scope->prefix_text)
-            types_scope(r, dwarf_dieoffset(die), scope->prefix_text);
-        if (d.have & HAVE_SPECIFICATION && !scope->function) {
-            Dwarf_Off offset = dwarf_dieoffset(die);
-            if (buf_add(&r->later, &offset, sizeof offset))
-                fail(r, KEEL_ENOMEM);
-            return;
-        }
-        take_variable(r, &d, scope);
+        if (d->have & DIE_DECLARATION)
+            r->types.slots[die].prefix = scope->prefix_text;
+        if (d->have & DIE_SPECIFICATION && !scope->function)
+            remember(r, &r->later, die);
+        else
+            take_variable(r, d, scope);
         return;
     case DW_TAG_lexical_block:
         walk_inside(r, die, scope, depth);
         return;
     case DW_TAG_namespace:
-        die_read(die, &d);
-        walk_named(r, &d, scope, "::", depth);
+        walk_named(r, die, scope, depth);
         return;
     case DW_TAG_structure_type:
     case DW_TAG_class_type:
     case DW_TAG_union_type:
-        die_read(die, &d);
-        found_type(r, &d, scope);
-        if (dwarf_haschildren(die) && !(d.have & HAVE_DECLARATION))
-            walk_named(r, &d, scope, "::", depth);
+        found_type(r, die, scope);
+        if (!(d->have & DIE_DECLARATION) && d->next > die + 1)
+            walk_named(r, die, scope, depth);
         return;
     case DW_TAG_enumeration_type:
     case DW_TAG_typedef:
-        die_read(die, &d);
-        found_type(r, &d, scope);
+        found_type(r, die, scope);
         return;
     default:
         return;
     }
 }
 
-static void walk(Reader *r, Dwarf_Die *first, const Scope *scope, int depth)
-{
-    Dwarf_Die die = *first;
-    do {
-        take(r, &die, scope, depth);
-        if (r->failed)
-            return;
-        int rc = dwarf_siblingof(&die, &die);
-        if (rc < 0)
-            fail(r, KEEL_EIMAGE);
-        if (rc)
-            return;
-    } while (1);
-}
-
 static void take_later(Reader *r)
 {
     const Scope none = {0};
-    for (size_t i = 0; i < r->later.bytes / sizeof(Dwarf_Off) && !r->failed; i++) {
-        Dwarf_Off offset;
-        Dwarf_Die die;
-        Die d;
-        memcpy(&offset, r->later.data + i * sizeof offset, sizeof offset);
-        if (!dwarf_offdie(r->dwarf, offset, &die))
-            continue;
-        die_read(&die, &d);
-        take_variable(r, &d, &none);
-    }
+    const uint32_t *list = (const uint32_t *)(const void *)r->later.data;
+    for (size_t i = 0; i < r->later.bytes / sizeof *list && !r->failed; i++)
+        take_variable(r, die_at(r, list[i]), &none);
     r->later.bytes = 0;
 }
 
 /* "GNU GIMPLE" is what gcc calls the unit that the link made. */
-static void check_producer(Reader *r, Dwarf_Die *unit)
+static void check_producer(Reader *r)
 {
-    Dwarf_Attribute a;
-    const char *producer = dwarf_formstring(dwarf_attr(unit, DW_AT_producer, &a));
+    const char *producer = r->unit->producer;
     if (producer && (!strncmp(producer, "GNU GIMPLE", 10) || strstr(producer, " -flto")))
         r->maker->flags |= ANATOMY_LTO;
-    if (dwarf_hasattr(unit, DW_AT_dwo_name) || dwarf_hasattr(unit, DW_AT_GNU_dwo_name))
+    if (r->unit->is_split)
         r->maker->flags |= ANATOMY_SPLIT;
 }
 
 static void add_types(Reader *r)
 {
-    const Dwarf_Off *offsets = (const Dwarf_Off *)r->found.data;
-    size_t count = r->found.bytes / sizeof *offsets;
-    for (size_t i = 0; i < count && !r->failed; i++) {
-        Dwarf_Die die;
-        if (dwarf_offdie(r->dwarf, offsets[i], &die))
-            types_add(r, &die, NULL);
-    }
+    const uint32_t *found = (const uint32_t *)(const void *)r->found.data;
+    for (size_t i = 0; i < r->found.bytes / sizeof *found && !r->failed; i++)
+        types_add(r, found[i], NULL);
 }
 
 int dwarf_read_units(Reader *r)
 {
-    Dwarf_CU *cu = NULL;
-    Dwarf_Half version;
-    uint8_t kind;
-    int rc = 0;
-    while (!r->failed &&
-           !(rc = dwarf_get_units(r->dwarf, cu, &cu, &version, &kind, &r->unit, NULL))) {
-        Scope scope = {0};
-        int tag = dwarf_tag(&r->unit);
-        if (kind == DW_UT_split_type || (kind == DW_UT_type && version < 5))
-            continue; /* in a section of their own; reached by those who use them */
-        check_producer(r, &r->unit);
-        int language = dwarf_srclang(&r->unit);
+    r->types.slots = calloc(r->dies->count, sizeof *r->types.slots);
+    if (!r->types.slots)
+        fail(r, KEEL_ENOMEM);
+    for (uint32_t i = 0; i < dies_unit_count(r->dies) && !r->failed; i++) {
+        const Scope scope = {0};
+        r->unit = dies_unit(r->dies, i);
+        check_producer(r);
+        int language = (int)r->unit->language;
         r->is_c = language == DW_LANG_C89 || language == DW_LANG_C99 || language == DW_LANG_C11 ||
                   language == DW_LANG_C;
         if (r->maker->flags & ANATOMY_SPLIT) /* looking further would open other files */
             break;
-        if (tag == DW_TAG_compile_unit || tag == DW_TAG_partial_unit || tag == DW_TAG_type_unit)
-            walk_inside(r, &r->unit, &scope, 0);
+        walk_inside(r, r->unit->first, &scope, 0);
         take_later(r);
-        free(r->file_names);
-        r->file_names = NULL;
-        r->files_read = 0;
+        if (r->file_names)
+            memset(r->file_names, 0, r->file_room * sizeof *r->file_names);
     }
     free(r->file_names);
-    r->file_names = NULL;
-    if (rc < 0)
-        fail(r, KEEL_EIMAGE);
-    if (!(r->maker->flags & (ANATOMY_LTO | ANATOMY_SPLIT)))
+    if (!r->failed && !(r->maker->flags & (ANATOMY_LTO | ANATOMY_SPLIT)))
         add_types(r);
     return r->failed;
 }

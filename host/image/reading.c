@@ -64,8 +64,8 @@ static size_t write_why(char *to, size_t room, const Error *err)
     return bytes + 1;
 }
 
-int reading_make_by(const ReadingRow *rows, size_t count, const void *data, size_t bytes, void *ret,
-                    size_t room, size_t *ret_bytes, Error *err)
+int reading_make_by(const ReadingRow *rows, size_t count, void *shared, const void *data,
+                    size_t bytes, void *ret, size_t room, size_t *ret_bytes, Error *err)
 {
     Head head = {.magic = MAGIC};
     size_t at = round_up(sizeof head);
@@ -78,7 +78,8 @@ int reading_make_by(const ReadingRow *rows, size_t count, const void *data, size
         Error why = {0};
         size_t part_bytes = 0;
         *part = (PartHead){.tag = rows[i].tag, .offset = at};
-        part->code = rows[i].read(data, bytes, (char *)ret + at, room - at, &part_bytes, &why);
+        part->code =
+            rows[i].read(shared, data, bytes, (char *)ret + at, room - at, &part_bytes, &why);
         if (part->code) {
             rc = rc ? rc : part->code;
             first = *first.text ? first : why;

@@ -26,9 +26,10 @@ enum {
 /* The most that a reading may take; the memory is only taken as it is filled. */
 #define READING_ROOM ((size_t)512 << 20)
 
-/* Fills at most `room` bytes of `ret`, which is aligned to 16; `*ret_bytes` says how many. */
-typedef int ReadingReader(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
-                          Error *err);
+/* Fills at most `room` bytes of `ret`, which is aligned to 16; `*ret_bytes` says how many.
+ * `shared` is what all readers of one image have in common. */
+typedef int ReadingReader(void *shared, const void *data, size_t bytes, void *ret, size_t room,
+                          size_t *ret_bytes, Error *err);
 
 typedef struct ReadingPart {
     uint32_t tag;
@@ -59,8 +60,8 @@ typedef struct ReadingRow {
 } ReadingRow;
 
 /* As reading_make, by these rows, in order of their tags. */
-int reading_make_by(const ReadingRow *rows, size_t count, const void *data, size_t bytes, void *ret,
-                    size_t room, size_t *ret_bytes, Error *err);
+int reading_make_by(const ReadingRow *rows, size_t count, void *shared, const void *data,
+                    size_t bytes, void *ret, size_t room, size_t *ret_bytes, Error *err);
 
 /* ---- in the host ---- */
 

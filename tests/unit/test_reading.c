@@ -21,9 +21,10 @@
 
 enum { ROOM = 8 << 20, TAG_STRANGE = 77 };
 
-static int strange(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
-                   Error *err)
+static int strange(void *shared, const void *data, size_t bytes, void *ret, size_t room,
+                   size_t *ret_bytes, Error *err)
 {
+    (void)shared;
     (void)data;
     (void)bytes;
     (void)err;
@@ -34,9 +35,10 @@ static int strange(const void *data, size_t bytes, void *ret, size_t room, size_
     return KEEL_OK;
 }
 
-static int unwilling(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
-                     Error *err)
+static int unwilling(void *shared, const void *data, size_t bytes, void *ret, size_t room,
+                     size_t *ret_bytes, Error *err)
 {
+    (void)shared;
     (void)data;
     (void)bytes;
     (void)ret;
@@ -83,16 +85,17 @@ static void a_part_that_fails_spoils_no_other(void **unused)
     Reading reading;
     Error err = {0};
     const ReadingRow rows[] = {{READING_ANATOMY, unwilling}, {TAG_STRANGE, strange}};
-    assert_int_equal(reading_make_by(rows, 2, "", 0, room, sizeof room, &bytes, &err), 0);
+    assert_int_equal(reading_make_by(rows, 2, NULL, "", 0, room, sizeof room, &bytes, &err), 0);
     /* Nobody checks the strange tag: the host believes no part that it doesn't know. */
     assert_int_equal(reading_check(room, bytes, &reading, &err), KEEL_EFAULT);
     const ReadingRow swapped[] = {{TAG_STRANGE, strange}, {READING_ANATOMY, unwilling}};
-    assert_int_equal(reading_make_by(swapped, 2, "", 0, room, sizeof room, &bytes, &err), 0);
+    assert_int_equal(reading_make_by(swapped, 2, NULL, "", 0, room, sizeof room, &bytes, &err), 0);
     assert_int_equal(reading_check(room, bytes, &reading, &err), KEEL_EFAULT);
     err = (Error){0};
-    assert_int_equal(reading_make_by(rows, 1, "", 0, room, sizeof room, &bytes, &err), KEEL_EIMAGE);
+    assert_int_equal(reading_make_by(rows, 1, NULL, "", 0, room, sizeof room, &bytes, &err),
+                     KEEL_EIMAGE);
     assert_string_equal(err.text, "it has none");
-    assert_int_equal(reading_make_by(rows, 1, "", 0, room, 40, &bytes, &err), KEEL_ELIMIT);
+    assert_int_equal(reading_make_by(rows, 1, NULL, "", 0, room, 40, &bytes, &err), KEEL_ELIMIT);
 }
 
 /* Every number of the head with every kind of lie: refused, or what it says lies inside. */
