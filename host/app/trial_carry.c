@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "host/replay.h"
 #include "module/trial_wire.h"
 
 enum { PAGE = 4096 };
@@ -69,11 +70,31 @@ int trial_carry_open(const TrialChild *child, const StateView *view, const uint8
     return rc ? rc : migration_new(&ret->from, &ret->to, &ret->migration, err);
 }
 
+typedef struct Calling {
+    ReplayRequest request;
+} Calling;
+
+static int call(void *user, int32_t (*body)(void *user, keel *k), void *body_user, Error *err)
+{
+    Calling *calling = user;
+    static Fault fault;
+    if (replay_convert(&calling->request, body, body_user, &fault) == FAULT_NONE)
+        return KEEL_OK;
+    return err_set(err, KEEL_EREFUSED, "%s", fault.text);
+}
+
 int trial_carry_run(const TrialChild *child, TrialCarry *carry, State *state,
                     const Generation *fresh, Error *err)
 {
     MigrateResult result;
     MigrateRun run = {.from = child->request->from_place,
                       .to = {fresh->load_first, fresh->load_last, fresh->load_bias}};
+    Calling calling = {.request = {.state = state,
+                                   .table = fresh->table,
+                                   .owner = fresh->number,
+                                   .mode = KEEL_MODE_TRIAL}};
+    run.converters.count = generation_converters(fresh, &run.converters.list);
+    run.call = call;
+    run.call_user = &calling;
     return migration_run(carry->migration, state, &run, &result, err);
 }

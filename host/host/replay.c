@@ -71,46 +71,60 @@ static int on_event(const struct keel_event *event, void *user)
     return 0;
 }
 
+static void begin(Replay *replay, const ReplayRequest *request)
+{
+    memset(replay, 0, sizeof *replay);
+    replay->request = request;
+    slot_init(&replay->slot, request->state, NULL, request->mode, 1);
+    services_give(&replay->slot);
+    snprintf(replay->slot.name, sizeof replay->slot.name, "%s", request->table->name);
+    replay->generation.number = request->owner;
+    replay->generation.table = request->table;
+    replay->slot.running = &replay->generation;
+    replay->slot.deadline_option_ns = request->deadline_ns ? request->deadline_ns : -1;
+    replay->slot.context.user = request->user;
+    draw_resize(&replay->slot.draw, request->screen);
+    replay->last_ns = 1;
+    replay->slot.effects.now_ns = 1;
+}
+
+static Replay one; /* large, and one a process at a time is all that a trial child runs */
+
+FaultKind replay_convert(const ReplayRequest *request, int32_t (*body)(void *user, keel *k),
+                         void *body_user, Fault *ret_fault)
+{
+    begin(&one, request);
+    FaultKind kind = slot_convert(&one.slot, &one.generation, body, body_user, ret_fault);
+    slot_done(&one.slot);
+    return kind;
+}
+
 FaultKind replay_run(const ReplayRequest *request, ReplayResult *result)
 {
-    static Replay replay; /* large, and one a process is all that a trial child runs */
-    memset(&replay, 0, sizeof replay);
-    replay.request = request;
-    replay.result = result;
-    slot_init(&replay.slot, request->state, NULL, request->mode, 1);
-    services_give(&replay.slot);
-    snprintf(replay.slot.name, sizeof replay.slot.name, "%s", request->table->name);
-    replay.generation.number = request->owner;
-    replay.generation.table = request->table;
-    replay.slot.running = &replay.generation;
-    replay.slot.deadline_option_ns = request->deadline_ns ? request->deadline_ns : -1;
-    replay.slot.context.user = request->user;
-    draw_resize(&replay.slot.draw, request->screen);
-    replay.last_ns = 1;
-    replay.slot.effects.now_ns = 1;
-
+    begin(&one, request);
+    one.result = result;
     int over = 0;
     if (request->how == REPLAY_START) {
-        phase(&replay, "start");
-        over = ended(&replay, slot_start(&replay.slot, &replay.generation, &result->fault));
+        phase(&one, "start");
+        over = ended(&one, slot_start(&one.slot, &one.generation, &result->fault));
     } else if (request->how == REPLAY_HOOKS) {
-        phase(&replay, "restore");
+        phase(&one, "restore");
         state_reset(request->state);
-        over = ended(&replay,
-                     slot_restore(&replay.slot, &replay.generation, request->saved,
-                                  request->saved_bytes, request->saved_version, &result->fault));
+        over =
+            ended(&one, slot_restore(&one.slot, &one.generation, request->saved,
+                                     request->saved_bytes, request->saved_version, &result->fault));
     }
-    const InputsReader reader = {on_frame, on_event, &replay};
+    const InputsReader reader = {on_frame, on_event, &one};
     if (!over && inputs_decode(request->inputs, request->inputs_bytes, &reader) == 0)
-        run_frame(&replay);
+        run_frame(&one);
     /* Too few were recorded (a new slot): the rest are plain frames of a 60 Hz clock. */
-    while (replay.kind == FAULT_NONE && !over && result->frames_run < request->frames) {
-        replay.last_ns += SYNTHETIC_FRAME_NS;
-        replay.open = 1;
-        run_frame(&replay);
+    while (one.kind == FAULT_NONE && !over && result->frames_run < request->frames) {
+        one.last_ns += SYNTHETIC_FRAME_NS;
+        one.open = 1;
+        run_frame(&one);
     }
-    if (replay.kind == FAULT_NONE)
-        phase(&replay, "done");
-    slot_done(&replay.slot);
-    return replay.kind;
+    if (one.kind == FAULT_NONE)
+        phase(&one, "done");
+    slot_done(&one.slot);
+    return one.kind;
 }

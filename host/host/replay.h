@@ -42,4 +42,8 @@ typedef struct ReplayResult {
 /* FAULT_NONE and phase "done", or the fault that ended it. */
 FaultKind replay_run(const ReplayRequest *request, ReplayResult *result);
 
+/* Runs body(body_user, context) inside the request's module: what converts its state. */
+FaultKind replay_convert(const ReplayRequest *request, int32_t (*body)(void *user, struct keel *k),
+                         void *body_user, Fault *ret_fault);
+
 #endif

@@ -72,6 +72,8 @@ void schema_sort(Buf *list, size_t size);
 
 /* dwarf_schema_unions.c: a KEEL_UNION note, looked up in the types, which are finished. */
 void schema_take_union(SchemaReader *r, const char *desc, size_t bytes);
+/* The same of KEEL_CONVERT. */
+void schema_take_hook(SchemaReader *r, const char *desc, size_t bytes);
 
 /* dwarf_schema_links.c */
 void schema_links(SchemaReader *r, Elf *elf, const SchemaSections *sections);

@@ -52,11 +52,12 @@ static int read_sections(SchemaReader *r, Elf *elf, SchemaSections *ret)
         const Elf_Data *data = s.head.sh_type == SHT_NOBITS ? NULL : elf_rawdata(scn, NULL);
         if (data && data->d_size >= s.head.sh_size)
             s.data = data->d_buf;
-        s.place = !(s.head.sh_flags & SHF_WRITE)               ? SCHEMA_CONSTANT
-                  : name && !strcmp(name, ".keel.cache")       ? SCHEMA_CACHE
-                  : name && !strncmp(name, ".data.rel.ro", 12) ? SCHEMA_CONSTANT
-                  : s.data                                     ? SCHEMA_DATA
-                                                               : SCHEMA_ZERO;
+        s.place = !(s.head.sh_flags & SHF_WRITE)                ? SCHEMA_CONSTANT
+                  : name && !strcmp(name, ".keel.cache")        ? SCHEMA_CACHE
+                  : name && !strcmp(name, KEEL_CONVERT_SECTION) ? SCHEMA_CACHE
+                  : name && !strncmp(name, ".data.rel.ro", 12)  ? SCHEMA_CONSTANT
+                  : s.data                                      ? SCHEMA_DATA
+                                                                : SCHEMA_ZERO;
         list[kept++] = s;
     }
     *ret = (SchemaSections){list, kept};
@@ -272,6 +273,9 @@ static void read_notes(SchemaReader *r, Elf *elf)
             if (note.n_type == KEEL_NOTE_UNION && note.n_namesz == sizeof KEEL_NOTE_OWNER &&
                 !memcmp(bytes + name, KEEL_NOTE_OWNER, sizeof KEEL_NOTE_OWNER))
                 schema_take_union(r, bytes + contents, note.n_descsz);
+            if (note.n_type == KEEL_NOTE_CONVERT && note.n_namesz == sizeof KEEL_NOTE_OWNER &&
+                !memcmp(bytes + name, KEEL_NOTE_OWNER, sizeof KEEL_NOTE_OWNER))
+                schema_take_hook(r, bytes + contents, note.n_descsz);
         }
     }
 }

@@ -1,6 +1,6 @@
-/* What KEEL_UNION says, looked up in the types: where union and tag lie in their record, which
- * field of the union each value means. What can't be found is kept as a sentence, since a
- * declaration that means nothing is a mistake. Works on the reader's lists; one thread. */
+/* What KEEL_UNION and KEEL_CONVERT say, looked up in the types: where union and tag lie in their
+ * record, which field of the union each value means. What can't be found is kept as a sentence,
+ * since a declaration that means nothing is a mistake. Works on the reader's lists; one thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,8 +143,9 @@ static int find_union(SchemaReader *r, const Said *said, uint32_t record, Schema
     return 1;
 }
 
-static void resolve(SchemaReader *r, const Said *said, uint32_t record)
+static void resolve(SchemaReader *r, const void *what, uint32_t record)
 {
+    const Said *said = what;
     SchemaUnion u = {.record = record, .cases = said->count};
     if (!find_union(r, said, record, &u))
         return;
@@ -180,8 +181,10 @@ static int take_texts(const char *at, size_t bytes, Said *said)
     return 1;
 }
 
-/* In all types of that name: files may have their own. */
-static int resolve_all(SchemaReader *r, const Said *said, const char *wanted)
+/* All types of that name: files may have their own. */
+static int each_type(SchemaReader *r, const char *wanted,
+                     void (*found)(SchemaReader *r, const void *said, uint32_t type),
+                     const void *said)
 {
     const SchemaName *names = SCHEMA_LIST(r->out.names, SchemaName);
     size_t count = SCHEMA_COUNT(r->out.names, SchemaName);
@@ -192,16 +195,29 @@ static int resolve_all(SchemaReader *r, const Said *said, const char *wanted)
             t->flags & SCHEMA_INCOMPLETE)
             continue;
         last = names[i].type;
-        resolve(r, said, last);
+        found(r, said, last);
     }
     return last != 0;
+}
+
+static void each_called(SchemaReader *r, const char *type,
+                        void (*found)(SchemaReader *r, const void *said, uint32_t type),
+                        const void *said)
+{
+    char wanted[300];
+    int stars;
+    if (schema_canonical(type, wanted, sizeof wanted, &stars) || stars)
+        return;
+    const char *plain = !strncmp(wanted, "struct ", 7)  ? wanted + 7
+                        : !strncmp(wanted, "union ", 6) ? wanted + 6
+                                                        : wanted;
+    if (!each_type(r, wanted, found, said) && plain != wanted)
+        each_type(r, plain, found, said); /* C++ */
 }
 
 void schema_take_union(SchemaReader *r, const char *desc, size_t bytes)
 {
     Said said = {.cases = desc + 4};
-    char wanted[300];
-    int stars;
     if (bytes < 4)
         return;
     memcpy(&said.count, desc, 4);
@@ -209,15 +225,29 @@ void schema_take_union(SchemaReader *r, const char *desc, size_t bytes)
         said.count > (bytes - 4) / sizeof(struct keel_when))
         return;
     size_t before = 4 + (size_t)said.count * sizeof(struct keel_when);
-    if (!take_texts(desc + before, bytes - before, &said) ||
-        schema_canonical(said.type, wanted, sizeof wanted, &stars) || stars)
+    if (!take_texts(desc + before, bytes - before, &said))
         return;
     for (uint32_t i = 0; i < said.count; i++)
         if (!memchr(member_of(&said, i), 0, sizeof((struct keel_when *)0)->member))
             return;
-    const char *plain = !strncmp(wanted, "struct ", 7)  ? wanted + 7
-                        : !strncmp(wanted, "union ", 6) ? wanted + 6
-                                                        : wanted;
-    if (!resolve_all(r, &said, wanted) && plain != wanted)
-        resolve_all(r, &said, plain); /* C++ */
+    each_called(r, said.type, resolve, &said);
+}
+
+static void take_version(SchemaReader *r, const void *what, uint32_t type)
+{
+    SchemaHook hook = *(const SchemaHook *)what;
+    hook.record = type;
+    if (type_at(r, type)->kind == SCHEMA_RECORD && buf_add(&r->out.hooks, &hook, sizeof hook))
+        schema_fail(r, KEEL_ENOMEM);
+}
+
+void schema_take_hook(SchemaReader *r, const char *desc, size_t bytes)
+{
+    SchemaHook hook = {0};
+    if (bytes < 6 || !memchr(desc + 4, 0, bytes - 4))
+        return;
+    memcpy(&hook.version, desc, 4);
+    hook.type = schema_intern(r, desc + 4);
+    if (hook.version)
+        each_called(r, desc + 4, take_version, &hook);
 }

@@ -6,7 +6,7 @@
 
 #define SCHEMA_MAGIC UINT64_C(0x31616d6568637300)
 
-enum { PARTS = 15, STRINGS = 13, INITIALS = 14 };
+enum { PARTS = 16, STRINGS = 14, INITIALS = 15 };
 
 typedef struct Packed {
     uint64_t magic;
@@ -26,6 +26,7 @@ static const uint32_t SIZES[PARTS] = {sizeof(SchemaType),
                                       sizeof(SchemaRename),
                                       sizeof(SchemaUnion),
                                       sizeof(SchemaCase),
+                                      sizeof(SchemaHook),
                                       sizeof(uint32_t),
                                       1,
                                       1};
@@ -45,9 +46,10 @@ static size_t rounded(size_t bytes)
 
 static void parts_of(const SchemaMaker *m, const Buf *ret[PARTS])
 {
-    const Buf *parts[PARTS] = {&m->types,     &m->fields,  &m->values, &m->names,   &m->statics,
-                               &m->functions, &m->symbols, &m->links,  &m->ranges,  &m->renames,
-                               &m->unions,    &m->cases,   &m->units,  &m->strings, &m->initials};
+    const Buf *parts[PARTS] = {&m->types,   &m->fields,    &m->values,  &m->names,
+                               &m->statics, &m->functions, &m->symbols, &m->links,
+                               &m->ranges,  &m->renames,   &m->unions,  &m->cases,
+                               &m->hooks,   &m->units,     &m->strings, &m->initials};
     memcpy(ret, parts, sizeof parts);
 }
 
@@ -126,7 +128,8 @@ static int map_parts(const uint8_t *data, size_t bytes, Schema *s, Error *err)
                   .rename_count = (uint32_t)head.count[9],
                   .union_count = (uint32_t)head.count[10],
                   .case_count = (uint32_t)head.count[11],
-                  .unit_count = (uint32_t)head.count[12],
+                  .hook_count = (uint32_t)head.count[12],
+                  .unit_count = (uint32_t)head.count[13],
                   .string_bytes = (uint32_t)head.count[STRINGS],
                   .initial_bytes = (uint32_t)head.count[INITIALS],
                   .types = at[0],
@@ -141,7 +144,8 @@ static int map_parts(const uint8_t *data, size_t bytes, Schema *s, Error *err)
                   .renames = at[9],
                   .unions = at[10],
                   .cases = at[11],
-                  .units = at[12],
+                  .hooks = at[12],
+                  .units = at[13],
                   .strings = at[STRINGS],
                   .initials = at[INITIALS]};
     if (!s->string_bytes || s->strings[0] || s->strings[s->string_bytes - 1])
@@ -314,6 +318,10 @@ static int check_names(const Schema *s, Error *err)
     for (uint32_t i = 0; i < s->union_count; i++)
         if (!check_union(s, &s->unions[i]))
             return bad(err, "the tag of a union");
+    for (uint32_t i = 0; i < s->hook_count; i++)
+        if (s->hooks[i].record >= s->type_count || s->hooks[i].type >= s->string_bytes ||
+            s->types[s->hooks[i].record].kind != SCHEMA_RECORD || !s->hooks[i].version)
+            return bad(err, "the version of a type");
     return KEEL_OK;
 }
 

@@ -148,6 +148,11 @@ typedef struct SchemaCase {
     uint32_t field, reserved; /* of the union's fields */
 } SchemaCase;
 
+/* KEEL_CONVERT: which version of a record this build has, and the type as the line spells it. */
+typedef struct SchemaHook {
+    uint32_t record, version, type, reserved;
+} SchemaHook;
+
 enum { SCHEMA_READABLE, SCHEMA_WRITABLE, SCHEMA_CODE };
 
 /* Sections of the running image, sorted by address. */
@@ -167,7 +172,8 @@ enum {
 typedef struct Schema {
     uint32_t flags;
     uint32_t type_count, field_count, value_count, name_count, static_count, function_count,
-        symbol_count, link_count, range_count, rename_count, union_count, case_count, unit_count;
+        symbol_count, link_count, range_count, rename_count, union_count, case_count, hook_count,
+        unit_count;
     uint32_t string_bytes, initial_bytes;
     const SchemaType *types;
     const SchemaField *fields;
@@ -181,6 +187,7 @@ typedef struct Schema {
     const SchemaRename *renames;
     const SchemaUnion *unions;
     const SchemaCase *cases;
+    const SchemaHook *hooks;
     const uint32_t *units; /* the source files' names, as the compiler was given them */
     const char *strings;
     const uint8_t *initials;
@@ -225,6 +232,9 @@ int64_t schema_union_field(const Schema *schema, const SchemaUnion *tagged, cons
 /* The tag's value, with its sign. */
 int64_t schema_tag(const SchemaType *type, const uint8_t *at, unsigned bit, unsigned bits);
 
+/* What is said of a record's version, or NULL. */
+const SchemaHook *schema_hook(const Schema *schema, uint32_t record);
+
 /* Index of the last static, function, symbol whose address is at most `address`, or -1; of several
  * with that address the first. */
 int64_t schema_static_at(const Schema *schema, uint64_t address);
@@ -241,7 +251,7 @@ int64_t schema_unit_pair(const Schema *from, uint32_t unit, const Schema *to);
 typedef struct SchemaMaker {
     uint32_t flags;
     Buf types, fields, values, names, statics, functions, symbols, links, ranges, renames, unions,
-        cases, units, strings, initials;
+        cases, hooks, units, strings, initials;
 } SchemaMaker;
 int schema_pack(const SchemaMaker *maker, void *to, size_t room, size_t *ret_bytes, Error *err);
 void schema_maker_done(SchemaMaker *maker);

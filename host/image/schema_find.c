@@ -278,6 +278,14 @@ int64_t schema_union_field(const Schema *s, const SchemaUnion *u, const uint8_t 
     return -1;
 }
 
+const SchemaHook *schema_hook(const Schema *s, uint32_t record)
+{
+    for (uint32_t i = 0; i < s->hook_count; i++)
+        if (s->hooks[i].record == record)
+            return &s->hooks[i];
+    return NULL;
+}
+
 /* ---- addresses ---- */
 
 /* The first index whose address is at least `wanted`. */

@@ -51,4 +51,8 @@ uint64_t generation_next_number(void);
 /* Frees what it owns besides the mapping and the staged name; NULL and half-made ones are fine. */
 void generation_free(Generation *generation);
 
+/* What KEEL_CONVERT left in it, where it is loaded; 0: nothing. */
+struct keel_convert;
+uint64_t generation_converters(const Generation *generation, const struct keel_convert **ret);
+
 #endif

@@ -19,6 +19,8 @@
 #include "state/state.h"
 
 typedef struct Migration Migration;
+struct keel;
+struct keel_convert;
 
 /* Both schemas must stay. KEEL_EUNSUPPORTED when one of the images tells no types. [any thread] */
 int migration_new(const Schema *from, const Schema *to, Migration **ret, Error *err);
@@ -50,18 +52,32 @@ typedef struct MigrateRun {
                                  without a checkpoint */
     MigrateAttic *attic;      /* NULL, or of the migration that this one takes back */
     MigrateAttic **ret_attic; /* NULL, or where to leave what was dropped */
+    /* Of the image that comes: what KEEL_CONVERT left in it, and how to run `body` inside of it.
+     * Without `call` a type that has one refuses. The sentence is about what failed. */
+    struct {
+        const struct keel_convert *list;
+        uint64_t count;
+    } converters;
+    int (*call)(void *call_user, int32_t (*body)(void *user, struct keel *k), void *user,
+                Error *err);
+    void *call_user;
 } MigrateRun;
 
 typedef struct MigrateResult {
     uint64_t objects; /* rewritten */
     uint64_t moved, pointers, literals;
     uint64_t statics, statics_anew; /* carried; started from a changed initialiser */
-    char text[600];                 /* for the log: "12,480 × struct order; …" */
+    uint64_t converted;             /* by KEEL_CONVERT */
+    char text[300];                 /* for the log: "12,480 × struct order", or nothing */
+    char more[600];                 /* the same: " venue = 0 for all; dropped: …" */
 } MigrateResult;
 
 /* [frame], or alone on a private view */
 int migration_run(Migration *migration, State *state, const MigrateRun *run, MigrateResult *ret,
                   Error *err);
+
+/* Does it run functions of the new image? Those may refuse after objects were changed. */
+int migration_calls(const Migration *migration);
 
 void migrate_attic_free(MigrateAttic *attic);
 

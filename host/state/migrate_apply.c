@@ -53,7 +53,7 @@ static int apply_untold(Walk *w, const Op *op, const uint8_t *from, const uint8_
 {
     if (op->to_step)
         return point_words(w, op, f);
-    if (is_zero(f, op->bytes))
+    if (op->lenient || is_zero(f, op->bytes))
         return 0;
     long long tag = (long long)schema_tag(&w->m->from->types[op->from_type], from + op->from_step,
                                           op->from_bit, op->from_bits);
@@ -82,7 +82,9 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
         case OP_BITS:
         case OP_ENUM: {
             uint8_t trash[32] = {0};
-            if (value_convert(w->m, pair, op, f, mode == APPLY_WRITE ? t : trash, why, sizeof why))
+            if (value_convert(w->m, pair, op, f, mode == APPLY_WRITE ? t : trash, why,
+                              sizeof why) &&
+                !op->lenient)
                 rc = walk_refuse(w, "%s: %s", plan_text(w->m, op->path), why);
             break;
         }
@@ -102,11 +104,11 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
                 memcpy(t, f, op->bytes);
             break;
         case OP_EMPTY:
-            if (!is_zero(f, op->bytes))
+            if (!op->lenient && !is_zero(f, op->bytes))
                 rc = refuse_rest(w, op, pair);
             break;
         case OP_TEXT:
-            if (!fits_text(op, f))
+            if (!op->lenient && !fits_text(op, f))
                 rc = refuse_rest(w, op, pair);
             break;
         case OP_ARRAY: {
@@ -126,6 +128,9 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
             i += op_at(w->m, first + i)->body;
             break;
         }
+        case OP_HOOK:
+            rc = mode == APPLY_WRITE ? hooks_object(w, op, f, t) : 0;
+            break;
         default:
             break;
         }
@@ -171,6 +176,17 @@ static int keep_dropped(Walk *w, const Object *object, const Pair *pair, uint64_
 
 /* ---- one object ---- */
 
+static void work_on(Walk *w, const Object *object, const uint8_t *from, const uint8_t *real,
+                    const uint8_t *to)
+{
+    w->here.from = from;
+    w->here.from_real = (uintptr_t)real;
+    w->here.to = to;
+    w->here.to_real = (uintptr_t)to;
+    w->here.object = (uintptr_t)object->to;
+    w->here.is_marked = (object->flags & OBJECT_MARKED) != 0;
+}
+
 static int convert_elements(Walk *w, const Object *object, const Pair *pair, uint64_t count)
 {
     uint64_t from_step = pair->from_bytes, to_step = pair->to_bytes;
@@ -191,6 +207,7 @@ static int convert_elements(Walk *w, const Object *object, const Pair *pair, uin
             memset(to, 0, to_step);
             from = scratch;
         }
+        work_on(w, object, from, object->at + i * from_step, to);
         rc = apply_ops(w, pair, pair->first_op, pair->ops, from, to, APPLY_WRITE);
         if (!rc && pair->dropped)
             rc = keep_dropped(w, object, pair, i, from);
@@ -220,6 +237,7 @@ static int convert_with_tail(Walk *w, const Object *object, const Pair *pair)
     memset(copy + object->bytes, 0, 16);
     if (object->to == object->at)
         memset(object->at, 0, object->bytes);
+    work_on(w, object, copy, object->at, object->to);
     int rc = apply_ops(w, pair, pair->first_op, pair->ops, copy, object->to, APPLY_WRITE);
     for (uint64_t i = 0; i < count && !rc && pair->to_tail; i++)
         rc = apply_ops(w, &element, element.first_op, element.ops,

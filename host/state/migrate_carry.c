@@ -23,6 +23,11 @@ static int convert(Walk *w, const StaticPlan *plan, Carried *ret)
         return walk_refuse(w, "no memory for the statics");
     /* What is new in it keeps what its initialiser says. */
     memcpy(value, to, s->bytes);
+    w->here.from = from;
+    w->here.from_real = (uintptr_t)from;
+    w->here.to = value;
+    w->here.to_real = (uintptr_t)to;
+    w->here.object = 0;
     int rc = apply_ops(w, &pair, pair.first_op, pair.ops, from, value, APPLY_WRITE);
     if (rc) {
         free(value);

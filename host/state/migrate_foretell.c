@@ -55,6 +55,9 @@ static int tell_op(const Migration *m, const Pair *pair, const Op *op, Buf *out)
         return buf_printf(out, "; %s: must be empty where %s has no place for it", path, b);
     case OP_TEXT:
         return buf_printf(out, "; %s: must end within %s", path, b);
+    case OP_HOOK:
+        return buf_printf(out,
+                          op->hook == HOOK_CALL ? "; then KEEL_CONVERT" : "; of another version");
     case OP_UNION:
         return op->to_step ? 0 : buf_printf(out, "; %s: by its tag", path);
     default:

@@ -14,6 +14,7 @@ typedef struct Making {
     int kept;
     uint32_t body; /* where the operations of the innermost array begin: runs don't reach over it */
     int pointers;
+    int lenient; /* inside of records that a KEEL_CONVERT finishes */
 } Making;
 
 typedef struct Where {
@@ -61,6 +62,7 @@ static Op op_here(Making *k, OpKind kind, const Where *at, uint32_t from, uint32
                 .bytes = k->from->types[from].bytes,
                 .from_type = from,
                 .to_type = to,
+                .lenient = k->lenient != 0,
                 .path = plan_add_text(k->m, "%s", at->path)};
 }
 
@@ -344,6 +346,8 @@ static void make_record(Making *k, uint32_t from, uint32_t to, const Where *at)
     if (!index)
         return;
     const Pair pair = *pair_at(k->m, index);
+    int hook = plan_hook(k->m, from, to, k->kept);
+    k->lenient += hook != HOOK_NONE;
     for (uint32_t i = 0; i < pair.matches && !k->m->failed; i++) {
         const Match match = *match_at(k->m, pair.first_match + i);
         Where field = inside(at, match.from, match.to, plan_text(k->m, match.name));
@@ -363,6 +367,12 @@ static void make_record(Making *k, uint32_t from, uint32_t to, const Where *at)
             make(k, match.from_type, match.to_type, &field);
         }
     }
+    k->lenient -= hook != HOOK_NONE;
+    if (hook != HOOK_NONE && !k->m->failed) {
+        Op op = op_here(k, OP_HOOK, at, from, to);
+        op.hook = (uint8_t)hook;
+        emit(k, &op);
+    }
 }
 
 static void make_union(Making *k, uint32_t from, uint32_t to, const Where *at)
@@ -379,7 +389,7 @@ static void make(Making *k, uint32_t from, uint32_t to, const Where *at)
     const SchemaType *a = &k->from->types[from], *b = &k->to->types[to];
     if (k->m->failed || at->depth > DEPTH_MOST)
         return;
-    int same = hash_equal(a->hash, b->hash);
+    int same = hash_equal(a->hash, b->hash) && (k->kept || !plan_hooked(k->m, from));
     if (same && a->kind != SCHEMA_UNION && !holds_pointers(k->from, from))
         emit_copy(k, at->from, at->to, a->bytes);
     else if (is_number(a) && is_number(b))

@@ -57,7 +57,7 @@ uint32_t plan_pair(Migration *m, uint32_t from, uint32_t to, int kept)
     Pair pair = {.from = from,
                  .to = to,
                  .kept = (uint8_t)kept,
-                 .same = kept || hash_equal(a->hash, b->hash),
+                 .same = kept || (hash_equal(a->hash, b->hash) && !plan_hooked(m, from)),
                  .from_bytes = a->bytes,
                  .to_bytes = b->bytes,
                  .from_align = schema_align(m->from, from),
@@ -103,6 +103,38 @@ uint32_t plan_pair_of(Migration *m, uint32_t from)
         m->own_pair[from] = none ? plan_pair(m, from, from, 1) : plan_pair(m, from, to, 0);
     }
     return m->own_pair[from];
+}
+
+/* ---- versions ---- */
+
+int plan_hook(const Migration *m, uint32_t from, uint32_t to, int kept)
+{
+    const SchemaHook *before = schema_hook(m->from, from);
+    const SchemaHook *now = kept ? NULL : schema_hook(m->to, to);
+    if (kept || (before ? before->version : 0) == (now ? now->version : 0))
+        return HOOK_NONE;
+    return now ? HOOK_CALL : HOOK_ATTIC;
+}
+
+int plan_hooked(Migration *m, uint32_t from)
+{
+    const SchemaType *t = &m->from->types[from];
+    int none, found = 0;
+    if (!m->from->hook_count && !m->to->hook_count)
+        return 0;
+    if (m->hooked[from])
+        return m->hooked[from] == 2;
+    m->hooked[from] = 1;
+    if (plan_is_record(t)) {
+        uint32_t to = plan_counterpart(m, from, &none);
+        found = !none && plan_hook(m, from, to, 0) != HOOK_NONE;
+    }
+    if (t->kind == SCHEMA_ARRAY)
+        found = plan_hooked(m, t->target);
+    for (uint32_t i = 0; i < t->fields && t->kind != SCHEMA_ENUM && !found; i++)
+        found = plan_hooked(m, m->from->fields[t->first + i].type);
+    m->hooked[from] = (uint8_t)(found ? 2 : 1);
+    return found;
 }
 
 /* ---- what must be looked at ---- */
@@ -256,8 +288,9 @@ int migration_new(const Schema *from, const Schema *to, Migration **ret, Error *
     m->from = from;
     m->to = to;
     m->pointed = calloc(from->type_count, 1);
+    m->hooked = calloc(from->type_count, 1);
     m->own_pair = calloc(from->type_count, sizeof *m->own_pair);
-    if (!m->pointed || !m->own_pair || buf_add(&m->pairs, &none, sizeof none) ||
+    if (!m->pointed || !m->hooked || !m->own_pair || buf_add(&m->pairs, &none, sizeof none) ||
         buf_add(&m->texts, "", 1) || names_init(m))
         m->failed = KEEL_ENOMEM;
     for (uint32_t i = 0; i < from->static_count && !m->failed; i++)
@@ -294,6 +327,7 @@ void migration_free(Migration *m)
     buf_done(&m->guards);
     names_done(m);
     free(m->pointed);
+    free(m->hooked);
     free(m->own_pair);
     free(m);
 }
@@ -301,6 +335,8 @@ void migration_free(Migration *m)
 int migration_changes(const Migration *m)
 {
     const Learnt *list = (const Learnt *)(const void *)m->learnt.data;
+    if (m->to->hook_count) /* it goes type by type */
+        return 0;
     for (size_t i = 0; i < m->learnt.bytes / sizeof *list; i++)
         if (list[i].pair && !pair_at(m, list[i].pair)->same)
             return 1;

@@ -17,12 +17,18 @@ typedef enum OpKind {
     OP_TEXT,    /* characters that get less room: must end within it */
     OP_WORDS,   /* copied; some word may be a pointer, which one isn't known: a union */
     OP_UNION,   /* `body` operations behind it, of which those of one case count */
-    OP_CASE     /* of an OP_UNION: `body` operations where the tag is `bytes` */
+    OP_CASE,    /* of an OP_UNION: `body` operations where the tag is `bytes` */
+    OP_HOOK     /* a record of another version: `bytes` of the old one; `hook` */
 } OpKind;
+
+/* What brings a record to another version. */
+enum { HOOK_NONE, HOOK_CALL /* the new build's function */, HOOK_ATTIC /* what it was before */ };
 
 typedef struct Op {
     uint8_t kind;
     uint8_t from_bit, from_bits, to_bit, to_bits;
+    uint8_t hook;                /* OP_HOOK: HOOK_… */
+    uint8_t lenient;             /* what it can't convert a KEEL_CONVERT will */
     uint64_t from, to, bytes;    /* OP_ARRAY: count */
     uint64_t from_step, to_step; /* OP_ARRAY; OP_UNION: where the old tag is, same type */
     uint32_t from_type, to_type; /* OP_POINTER: what it points to; OP_UNION: tag, union */
@@ -98,6 +104,7 @@ struct Migration {
     int64_t *static_to; /* by static of `from`: of `to`, or STATIC_… */
     uint32_t *to_functions, *to_symbols, *to_statics, *from_statics; /* sorted by name */
     int64_t *unit_to;                                                /* by unit */
+    uint8_t *hooked;    /* by type of `from`: holds a record of another version; 0: not asked yet */
     uint8_t *pointed;   /* by type of `from`: pointers to it may lead into the image */
     uint32_t *own_pair; /* by type of `from`: with its counterpart, once asked for */
     int failed;         /* KEEL_ENOMEM */
@@ -151,6 +158,11 @@ uint32_t plan_pair_of(Migration *m, uint32_t from);
 /* Plans all pairs and what their pointers lead to; sets `walks`. */
 void plan_close(Migration *m);
 uint32_t plan_learn(Migration *m, const char *spelled, const char *file);
+
+/* HOOK_…: what a record needs beside the rules. */
+int plan_hook(const Migration *m, uint32_t from, uint32_t to, int kept);
+/* Does the type hold such a record by value? */
+int plan_hooked(Migration *m, uint32_t from);
 
 /* migrate_place.c */
 /* Where the part of an object at `offset`, which pointers call `want`, lies in the new one. Both

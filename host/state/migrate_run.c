@@ -146,6 +146,14 @@ static int run_objects(Walk *w)
     return rc;
 }
 
+int migration_calls(const Migration *m)
+{
+    for (size_t i = 0; i < m->ops.bytes / sizeof(Op); i++)
+        if (op_at(m, (uint32_t)i)->kind == OP_HOOK && op_at(m, (uint32_t)i)->hook == HOOK_CALL)
+            return 1;
+    return 0;
+}
+
 int migration_run(Migration *m, State *state, const MigrateRun *run, MigrateResult *ret, Error *err)
 {
     Error none;
@@ -161,12 +169,17 @@ int migration_run(Migration *m, State *state, const MigrateRun *run, MigrateResu
     if (!rc && touches_objects(m))
         rc = run_objects(&w);
     rc = rc ? rc : carry_statics(&w);
+    rc = rc ? rc : hooks_run(&w);
+    if (!rc && run->ret_attic)
+        hooks_keep(&w, *run->ret_attic);
     if (!rc)
         say_result(&w);
     index_done(&w);
     free(w.rewritten);
     free(w.not_empty);
     free(w.literal_at);
+    buf_done(&w.hooked);
+    buf_done(&w.old_bytes);
     if (rc && run->ret_attic) {
         migrate_attic_free(*run->ret_attic);
         *run->ret_attic = NULL;
@@ -180,5 +193,7 @@ void migrate_attic_free(MigrateAttic *attic)
         return;
     buf_done(&attic->entries);
     buf_done(&attic->bytes);
+    buf_done(&attic->hooked);
+    buf_done(&attic->old_bytes);
     free(attic);
 }

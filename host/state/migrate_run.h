@@ -44,7 +44,15 @@ enum { KNOWN_POINTERS = 256 };
 struct MigrateAttic {
     Buf entries; /* AtticEntry, by address */
     Buf bytes;
+    Buf hooked, old_bytes; /* HookEntry, by `now`, and what they were */
 };
+
+/* A record that KEEL_CONVERT names. */
+typedef struct HookEntry {
+    uint64_t now, object; /* where it is since, and in which object; object 0: in a static */
+    uint64_t at;          /* in the old bytes */
+    uint32_t type, to_type, bytes, hook, path, reserved;
+} HookEntry;
 
 typedef struct AtticEntry {
     uint64_t object; /* where it is since */
@@ -76,11 +84,18 @@ typedef struct Walk {
     uint64_t *literal_at; /* addresses by content */
     struct {
         uint32_t type, pair, now;
-    } retyped;           /* what new_type answered last */
-    uint64_t *rewritten; /* by pair: objects */
-    uint64_t *not_empty; /* by single: dropped values that weren't zero */
-    uint64_t odd_words;  /* that look like pointers to what moved */
-    char odd[200];       /* the first of what can only be reported */
+    } retyped;             /* what new_type answered last */
+    uint64_t *rewritten;   /* by pair: objects */
+    uint64_t *not_empty;   /* by single: dropped values that weren't zero */
+    uint64_t odd_words;    /* that look like pointers to what moved */
+    Buf hooked, old_bytes; /* HookEntry, and copies of what they were */
+    /* What apply_ops works on may be a copy of what it is about. */
+    struct {
+        const uint8_t *from, *to;
+        uint64_t from_real, to_real, object;
+        int is_marked;
+    } here;
+    char odd[200]; /* the first of what can only be reported */
     uint64_t odd_count;
 } Walk;
 
@@ -110,6 +125,13 @@ enum { APPLY_WRITE, APPLY_CHECK };
 int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const uint8_t *from,
               uint8_t *to, int mode);
 int apply_objects(Walk *w);
+
+/* migrate_hooks.c */
+/* An OP_HOOK. */
+int hooks_object(Walk *w, const Op *op, const uint8_t *from, uint8_t *to);
+/* Runs the functions; for the way back. */
+int hooks_run(Walk *w);
+void hooks_keep(Walk *w, MigrateAttic *attic);
 
 /* migrate_carry.c: statics */
 int carry_statics(Walk *w);

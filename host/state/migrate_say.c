@@ -37,43 +37,81 @@ static const char *thousands(uint64_t n, char *room)
     return room;
 }
 
-static void say_pair(const Walk *w, const Pair *pair, uint64_t count, Line *line)
+/* What is new in it: zero, as text like a person's. */
+static void say_added(const Walk *w, const Pair *pair, Line *line)
 {
-    char number[40];
-    add(line, "%s%s × %s", line->at ? "; " : "", thousands(count, number),
-        plan_text(w->m, pair->name));
     for (uint32_t i = 0; i < pair->added && i < 4; i++)
-        add(line, "%s%s", i ? ", " : ": new ",
+        add(line, "%s%s", i ? ", " : " ",
             plan_text(w->m, single_at(w->m, pair->first_added + i)->name));
     if (pair->added > 4)
         add(line, " and %u more", pair->added - 4);
+    if (pair->added)
+        add(line, " = 0 for all");
+}
+
+static void say_dropped(const Walk *w, const Pair *pair, Line *line)
+{
+    char number[40];
     for (uint32_t i = 0; i < pair->dropped && i < 4; i++) {
         const Single *single = single_at(w->m, pair->first_dropped + i);
         uint64_t set = w->not_empty[pair->first_dropped + i];
         add(line, "%s%s (%s",
             i             ? ", "
             : pair->added ? "; dropped: "
-                          : ": dropped: ",
+                          : " dropped: ",
             plan_text(w->m, single->name), plan_text(w->m, single->spelled));
         if (set)
             add(line, ", %s not empty", thousands(set, number));
+        if (set && w->run->ret_attic && !single->bits)
+            add(line, "; kept until probation ends");
         add(line, ")");
     }
     if (pair->dropped > 4)
         add(line, " and %u more", pair->dropped - 4);
 }
 
-void say_result(Walk *w)
+static int is_said(const Walk *w, uint32_t i)
+{
+    return w->rewritten && w->rewritten[i];
+}
+
+static void say_objects(const Walk *w)
 {
     Line line = {w->result->text, 0, sizeof w->result->text};
     uint32_t count = (uint32_t)(w->m->pairs.bytes / sizeof(Pair)), said = 0;
-    for (uint32_t i = 1; i < count && w->rewritten; i++) {
-        if (!w->rewritten[i] || said++ > 5)
+    char number[40];
+    for (uint32_t i = 1; i < count; i++)
+        if (is_said(w, i) && said++ < 6)
+            add(&line, "%s%s × %s", line.at ? ", " : "", thousands(w->rewritten[i], number),
+                plan_text(w->m, pair_at(w->m, i)->name));
+    if (said > 6)
+        add(&line, " and %u more types", said - 6);
+}
+
+void say_result(Walk *w)
+{
+    Line line = {w->result->more, 0, sizeof w->result->more};
+    uint32_t count = (uint32_t)(w->m->pairs.bytes / sizeof(Pair)), said = 0, types = 0;
+    char number[40];
+    say_objects(w);
+    for (uint32_t i = 1; i < count; i++)
+        types += is_said(w, i) != 0;
+    for (uint32_t i = 1; i < count; i++) {
+        const Pair *pair = pair_at(w->m, i);
+        if (!is_said(w, i) || (!pair->added && !pair->dropped) || said++ > 5)
             continue;
-        say_pair(w, pair_at(w->m, i), w->rewritten[i], &line);
+        if (line.at)
+            add(&line, ";");
+        if (types > 1)
+            add(&line, " %s:", plan_text(w->m, pair->name));
+        say_added(w, pair, &line);
+        say_dropped(w, pair, &line);
     }
+    if (w->result->converted)
+        add(&line, "%s %s by KEEL_CONVERT", line.at ? ";" : "",
+            thousands(w->result->converted, number));
     if (w->result->statics_anew) {
-        add(&line, "%snew initialiser: ", line.at ? "; " : "");
+        add(&line, "%s new initialiser: ", line.at ? ";" : "");
         const StaticPlan *plans = (const StaticPlan *)(const void *)w->m->statics.data;
         const char *comma = "";
         for (size_t i = 0, n = 0; i < w->m->statics.bytes / sizeof *plans && n < 4; i++) {
@@ -88,11 +126,11 @@ void say_result(Walk *w)
             add(&line, " and %llu more", (unsigned long long)w->result->statics_anew - 4);
     }
     if (w->odd_count) {
-        add(&line, "%s%s", line.at ? "; " : "", w->odd);
+        add(&line, "%s %s", line.at ? ";" : "", w->odd);
         if (w->odd_count > 1)
             add(&line, " and %llu more like it", (unsigned long long)w->odd_count - 1);
     }
     if (w->odd_words)
-        add(&line, "%s%llu words of untyped memory look like pointers to objects that moved",
-            line.at ? "; " : "", (unsigned long long)w->odd_words);
+        add(&line, "%s %llu words of untyped memory look like pointers to objects that moved",
+            line.at ? ";" : "", (unsigned long long)w->odd_words);
 }

@@ -91,6 +91,29 @@ static int has_checkpoint(const Attempt *attempt)
     return status.tier != STATE_TIER_OFF;
 }
 
+typedef struct Calling {
+    Slot *slot;
+    Generation *generation;
+} Calling;
+
+static int call(void *user, int32_t (*body)(void *user, keel *k), void *body_user, Error *err)
+{
+    const Calling *calling = user;
+    Fault fault = {0};
+    FaultKind kind = slot_convert(calling->slot, calling->generation, body, body_user, &fault);
+    if (kind == FAULT_NONE)
+        return KEEL_OK;
+    swap_recover(calling->slot, &fault);
+    return err_set(err, KEEL_EREFUSED, "%s", fault.text);
+}
+
+static void use_converters(MigrateRun *run, Calling *calling)
+{
+    run->converters.count = generation_converters(calling->generation, &run->converters.list);
+    run->call = call;
+    run->call_user = calling;
+}
+
 int migrating_over(Attempt *attempt, const Generation *old, Error *err)
 {
     Migrating *how = &attempt->migrating;
@@ -100,6 +123,13 @@ int migrating_over(Attempt *attempt, const Generation *old, Error *err)
                       .to = place_of(attempt->fresh),
                       .check_first = !has_checkpoint(attempt),
                       .ret_attic = &how->attic};
+    Calling calling = {attempt->slot, attempt->fresh};
+    if (run.check_first && migration_calls(how->there))
+        return err_set(
+            err, KEEL_EREFUSED,
+            "it has a KEEL_CONVERT, which may refuse, and its state has no checkpoint to "
+            "go back to");
+    use_converters(&run, &calling);
     migrate_attic_free(how->attic);
     how->attic = NULL;
     int64_t before = clock_now_ns();
@@ -121,6 +151,8 @@ int migrating_back(Attempt *attempt, const Generation *fresh, const Generation *
                       .to = place_of(old),
                       .check_first = !has_checkpoint(attempt),
                       .attic = how->attic};
+    Calling calling = {attempt->slot, (Generation *)(uintptr_t)old};
+    use_converters(&run, &calling);
     return migration_run(how->back, attempt->slot->state, &run, &result, err);
 }
 
@@ -148,8 +180,10 @@ void migrating_say(const Attempt *attempt)
     if (!how->done)
         return;
     if (*r->text)
-        log_info("swap", "%s: %s%s in %.1f ms", attempt->slot->name, r->objects ? "migrated " : "",
-                 r->text, (double)how->spent_ns / 1e6);
+        log_info("swap", "%s: migrated %s in %.1f ms%s%s", attempt->slot->name, r->text,
+                 (double)how->spent_ns / 1e6, *r->more ? ";" : "", r->more);
+    else if (*r->more)
+        log_info("swap", "%s:%s", attempt->slot->name, r->more);
     log_debug(
         "swap",
         "%s: %llu objects rewritten, %llu of them moved, %llu pointers into the code followed, "

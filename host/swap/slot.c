@@ -126,6 +126,8 @@ typedef struct EntryCall {
     struct keel_reader reader;
     Buf *out;
     const uint8_t *in;
+    int32_t (*body)(void *user, keel *k);
+    void *body_user;
 } EntryCall;
 
 /* `bytes`: the state or what was saved of it. */
@@ -265,6 +267,19 @@ FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, si
                                        .left = bytes,
                                        .read = reader_read};
     return entry(slot, generation, "restore", call_restore, &call, ret_fault);
+}
+
+static void call_body(void *user)
+{
+    EntryCall *call = user;
+    call->answer = call->body(call->body_user, &call->slot->context);
+}
+
+FaultKind slot_convert(Slot *slot, Generation *generation, int32_t (*body)(void *user, keel *k),
+                       void *user, Fault *ret_fault)
+{
+    EntryCall call = {.body = body, .body_user = user, .deadline_ns = walk_deadline_ns(slot)};
+    return entry(slot, generation, "its KEEL_CONVERT", call_body, &call, ret_fault);
 }
 
 /* ---- frames ---- */

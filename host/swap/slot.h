@@ -143,6 +143,10 @@ FaultKind slot_save(Slot *slot, Generation *generation, Buf *out, uint32_t *ret_
 FaultKind slot_restore(Slot *slot, Generation *generation, const void *saved, size_t bytes,
                        uint32_t version, Fault *ret_fault);
 
+/* Runs body(user, context) inside the generation, as its restore would be. */
+FaultKind slot_convert(Slot *slot, Generation *generation,
+                       int32_t (*body)(void *user, struct keel *k), void *user, Fault *ret_fault);
+
 /* Prepares slot->frame for `time_ns`. */
 void slot_frame_open(Slot *slot, int64_t time_ns);
 /* Gives the taken events and the frame to the running generation. Nothing counts yet. */

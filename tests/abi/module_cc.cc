@@ -20,6 +20,16 @@ struct root {
 KEEL_RENAMED(struct root, count, frames)
 KEEL_UNION(struct root, as, what, KEEL_WHEN(what::whole, whole) KEEL_WHEN(what::real, real))
 KEEL_UNION(struct root, , what, KEEL_WHEN(-1, small))
+static int32_t root_2(keel *k, struct root *now, const struct keel_old *old)
+{
+    char text[8];
+    (void)k;
+    keel_old_text(old, "name", text, sizeof text);
+    now->frames = keel_old_u64(old, "count") + (uint64_t)keel_old_i64(old, "more[2].a");
+    now->as.real = (float)keel_old_f64(old, "real") + (float)text[0];
+    return keel_old_bytes(old, "raw", NULL, 0) < 0 ? KEEL_ENOTFOUND : 0;
+}
+KEEL_CONVERT(struct root, 2, root_2)
 #endif
 
 static int32_t start(keel *k)

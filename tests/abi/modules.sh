@@ -31,7 +31,7 @@ for cc in "${compilers[@]}"; do
     [[ $cc != *++* ]] || source=$here/module_cc.cc
     for include in "$root/abi" "$here"/frozen/*; do
         count=3 # and what its source says of its types, where the macros are known
-        ! grep -q KEEL_UNION "$include"/keel/change.h 2>/dev/null || count=6
+        ! grep -q KEEL_UNION "$include"/keel/change.h 2>/dev/null || count=7
         for level in -O0 -O2 '-O2 -flto'; do
             what="$cc $level with $include"
             # shellcheck disable=SC2086

@@ -65,8 +65,10 @@ class Migrate(keeltest.KeelTest):
                  "keel_info(k, \"found %d of %ld, sum %.1f, depth %d\", n, b->count, sum, b->depth);")
         host = self.swapped(first, second)
         host.wait(r"found 500 of 500, sum 62375\.0, depth 0")
-        said = host.wait(r"migrated .*500 × struct order: new venue").string
-        self.assertIn("1 × struct book: new depth", said)
+        said = host.wait(r"migrated .*500 × struct order.* in \d+\.\d ms; ").string
+        self.assertIn("1 × struct book", said)
+        self.assertIn("struct order: venue = 0 for all", said)
+        self.assertIn("struct book: depth = 0 for all", said)
         self.assertEqual(host.texts("WRONG"), [])
         host.end()
 
@@ -161,7 +163,7 @@ class Migrate(keeltest.KeelTest):
                               "s->n += 2000;"
                               "if (s->more[0]++ > 20) { %s }" % CRASH)
         host = self.swapped(first, second)
-        host.wait(r"dropped: note \(char\[16\], 1 not empty\)")
+        host.wait(r"dropped: note \(char\[16\], 1 not empty; kept until probation ends\)")
         host.wait("back: keep me, 77 13 1")
         host.wait("rolled back.*what happened since went back by the rules")
         self.assertEqual(host.slot()["generation"], 1)

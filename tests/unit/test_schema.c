@@ -86,6 +86,29 @@ static void a_union_has_its_tag(void **unused)
     assert_int_equal(mistakes, 1);
 }
 
+static void a_type_has_its_version(void **unused)
+{
+    (void)unused;
+    const SchemaType *level = type_called("struct level");
+    const SchemaHook *hook = schema_hook(&schema, (uint32_t)(level - schema.types));
+    assert_non_null(hook);
+    assert_int_equal(hook->version, 7);
+    assert_string_equal(schema_text(&schema, hook->type), "struct level");
+    assert_null(schema_hook(&schema, (uint32_t)(type_called("struct order") - schema.types)));
+    for (uint32_t i = 0; i < schema.static_count; i++) /* what the macro makes is never carried */
+        if (strstr(schema_text(&schema, schema.statics[i].name), "keel_record_"))
+            assert_int_equal(schema.statics[i].place, SCHEMA_CACHE);
+    Error err = {0};
+    Schema other;
+    uint8_t *copy = aligned_alloc(16, ROOM);
+    memcpy(copy, packed, packed_bytes);
+    assert_int_equal(schema_check(copy, packed_bytes, &other, &err), 0);
+    ((SchemaHook *)(uintptr_t)other.hooks)->record = other.type_count;
+    assert_int_equal(schema_check(copy, packed_bytes, &other, &err), KEEL_EFAULT);
+    assert_non_null(strstr(err.text, "the version of a type"));
+    free(copy);
+}
+
 static void a_tag_that_leads_out_of_its_record_is_refused(void **unused)
 {
     (void)unused;
@@ -289,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_has_its_fields),
         cmocka_unit_test(a_union_has_its_tag),
+        cmocka_unit_test(a_type_has_its_version),
         cmocka_unit_test(a_tag_that_leads_out_of_its_record_is_refused),
         cmocka_unit_test(every_kind_of_field_is_told),
         cmocka_unit_test(a_type_is_found_however_it_is_written),
