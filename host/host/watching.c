@@ -470,8 +470,10 @@ static int wait_for(Waiter *waiter)
     pthread_cond_init(&waiter->over, NULL);
     for (int tries = 0; tries < TRIES; tries++) {
         waiter->decided = 0;
-        if (loop_post(waiter->host->loop, ask, waiter)) {
-            err_set(&waiter->err, KEEL_ECANCELED, "the host is closing");
+        int code = loop_post(waiter->host->loop, ask, waiter);
+        if (code) {
+            err_set(&waiter->err, code,
+                    code == KEEL_ENOMEM ? "no memory to ask for it" : "the host is closing");
             break;
         }
         pthread_mutex_lock(&waiter->lock);

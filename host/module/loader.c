@@ -107,6 +107,8 @@ static void refuse_jobs(LoadJob *jobs, const Error *err)
 
 /* ---- loading ---- */
 
+static void finish_closed(Loader *loader, Generation *g);
+
 static int in_use(Loader *loader, const Image *image)
 {
     int found = 0;
@@ -133,6 +135,22 @@ static int overlaps(Loader *loader, const Generation *g, Error *err)
     return KEEL_OK;
 }
 
+/* Closed, and where it was, is another now: it is gone, though nobody could look so far. */
+static void finish_overlapped(Loader *loader, const Generation *g)
+{
+    for (;;) {
+        pthread_mutex_lock(&loader->mutex);
+        Generation *o = loader->all;
+        while (o && (o->handle || o == g || g->load_first >= o->load_last ||
+                     g->load_last <= o->load_first))
+            o = o->next;
+        pthread_mutex_unlock(&loader->mutex);
+        if (!o)
+            return;
+        finish_closed(loader, o);
+    }
+}
+
 static int make(Loader *loader, const LoadJob *job, Generation **ret, int *ret_locked, Error *err)
 {
     Generation *g = calloc(1, sizeof *g);
@@ -149,6 +167,8 @@ static int make(Loader *loader, const LoadJob *job, Generation **ret, int *ret_l
     if (!rc)
         rc = load_run(&try, err);
     int is_loaded = !rc;
+    if (!rc)
+        finish_overlapped(loader, g);
     if (!rc)
         rc = overlaps(loader, g, err);
     if (!rc) {

@@ -132,14 +132,15 @@ static int is_left(const MapEntry *entry, void *user)
            entry->last > left->generation->load_first && entry->inode == left->inode;
 }
 
-static int still_mapped(const Generation *g)
+/* Negative: it can't be told now. */
+static int still_mapped(const Generation *g, Error *err)
 {
     struct stat stat;
     Left left = {.generation = g};
     if (fstat(g->image->memfd, &stat))
         return 1;
     left.inode = stat.st_ino;
-    return maps_each(is_left, &left, NULL) != 0;
+    return maps_each(is_left, &left, err);
 }
 
 static int names_it(struct dl_phdr_info *info, size_t bytes, void *user)
@@ -180,8 +181,24 @@ static void find_code(const Generation *g, uintptr_t *ret_first, uintptr_t *ret_
     *ret_last = last;
 }
 
+/* After dlclose, which doesn't say. */
+static RetireOutcome is_gone(Generation *g, Error *err)
+{
+    int left = dl_iterate_phdr(names_it, g) ? 1 : still_mapped(g, err);
+    if (left < 0)
+        return RETIRE_BUSY;
+    if (!left)
+        return RETIRE_CLOSED;
+    g->nodelete = 1;
+    say_why_it_stays(g);
+    err_set(err, KEEL_EREFUSED, "%s", g->stays);
+    return RETIRE_STAYS;
+}
+
 RetireOutcome retire_try(Generation *g, Error *err)
 {
+    if (!g->handle)
+        return is_gone(g, err);
     uint32_t inside = atomic_load(&g->inside);
     if (inside) {
         err_set(err, KEEL_EBUSY, "%u host thread%s in it", inside, inside == 1 ? " is" : "s are");
@@ -213,11 +230,5 @@ RetireOutcome retire_try(Generation *g, Error *err)
         return RETIRE_LOCKED;
     }
     g->handle = NULL;
-    if (dl_iterate_phdr(names_it, g) || still_mapped(g)) {
-        g->nodelete = 1;
-        say_why_it_stays(g);
-        err_set(err, KEEL_EREFUSED, "%s", g->stays);
-        return RETIRE_STAYS;
-    }
-    return RETIRE_CLOSED;
+    return is_gone(g, err);
 }
