@@ -30,6 +30,7 @@ struct Generation {
     uintptr_t load_bias;             /* added to the file's own addresses */
     int static_count;                /* writable data that frames change (RELRO left out) */
     StateSpan statics[GENERATION_STATICS];
+    _Atomic uint64_t life;   /* of the state, when a frame of it last counted; 0: none did */
     _Atomic uint32_t inside; /* host threads that are in its code now */
     int64_t loaded_ns, retired_ns;
     int nodelete; /* can't be unmapped, and why */

@@ -195,7 +195,7 @@ static RetireOutcome is_gone(Generation *g, Error *err)
     return RETIRE_STAYS;
 }
 
-RetireOutcome retire_try(Generation *g, Error *err)
+static RetireOutcome close_it(Generation *g, Error *err)
 {
     if (!g->handle)
         return is_gone(g, err);
@@ -231,4 +231,14 @@ RetireOutcome retire_try(Generation *g, Error *err)
     }
     g->handle = NULL;
     return is_gone(g, err);
+}
+
+/* What its destructors give back to the slot's heap was allocated in its time. */
+RetireOutcome retire_try(Generation *g, Error *err)
+{
+    uint64_t life = atomic_load(&g->life);
+    state_free_in(life ? life : UINT64_MAX);
+    RetireOutcome outcome = close_it(g, err);
+    state_free_in(0);
+    return outcome;
 }

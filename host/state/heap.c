@@ -407,6 +407,7 @@ void state_reset(State *state)
     memset(page_info(state, 0), 0, (uint64_t)top * sizeof(PageInfo));
     pages_init(state);
     arena_head(state)->high = high;
+    shim_begin_life(state);
     if (copy && (kept = state_alloc_block(state, kept_bytes, HEAD_BYTES)) != NULL) {
         memcpy(kept, copy, kept_bytes);
         state_keep(state, kept);

@@ -195,12 +195,13 @@ typedef struct Track {
     PageHeat *heat;                /* by arena page */
     uint32_t hot_pages;
     uint32_t hot_runs, cold_runs; /* among the written pages of the last commit */
-    int protecting; /* 0: the arena is so small that it is compared whole */
+    int protecting;               /* 0: the arena is so small that it is compared whole */
 } Track;
 
 typedef struct RemoteFree {
     struct RemoteFree *next;
     void *block;
+    uint64_t life; /* in which it was the caller's */
 } RemoteFree;
 
 struct State {
@@ -233,6 +234,9 @@ struct State {
     void **foreign; /* libc's memory to free when the frame counts */
     uint32_t foreign_count, foreign_room;
     _Atomic(RemoteFree *) remote;
+    /* Another one where the whole arena has become another: a block of before is none of now. */
+    _Atomic uint64_t life;
+    uint64_t life_kept, life_newest; /* as of the last commit; ever */
 
     struct Leaves *leaves; /* NULL: no hashes are kept */
 
@@ -389,6 +393,7 @@ void shim_init(State *state);
 void shim_done(State *state);
 void shim_commit_remote(State *state);
 void shim_commit_foreign(State *state);
+void shim_begin_life(State *state);
 void shim_undo(State *state);
 
 /* checkpoint.c */

@@ -154,6 +154,7 @@ int state_restore_pin(State *state, Pin *pin, Error *err)
     state->live_high = head->high;
     /* Records of pages above the top are zero. */
     arena_punch(state, pin->meta_pages, state->data_first);
+    shim_begin_life(state);
     return state_commit(state, err);
 }
 

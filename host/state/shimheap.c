@@ -11,6 +11,7 @@
 static _Thread_local State *entered;
 static _Thread_local const struct keel_heap *bound;
 static _Atomic(StateLeave *) on_leave;
+static _Thread_local uint64_t freeing_in; /* a life, 0: that of now */
 
 static State *host_of(const struct keel_heap *h)
 {
@@ -43,6 +44,7 @@ static void heap_free(const struct keel_heap *h, void *block)
     RemoteFree *node = malloc(sizeof *node);
     if (node) { /* else the block stays: a leak is better than a race */
         node->block = block;
+        node->life = freeing_in ? freeing_in : atomic_load(&state->life);
         node->next = atomic_load_explicit(&state->remote, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&state->remote, &node->next, node,
                                                       memory_order_release, memory_order_relaxed))
@@ -127,6 +129,23 @@ void shim_init(State *state)
                                      .usable = heap_usable,
                                      .free_foreign = heap_free_foreign,
                                      .leave = heap_leave};
+    shim_begin_life(state);
+    state->life_kept = state->life_newest;
+}
+
+void shim_begin_life(State *state)
+{
+    atomic_store(&state->life, ++state->life_newest);
+}
+
+uint64_t state_life(const State *state)
+{
+    return atomic_load(&state->life);
+}
+
+void state_free_in(uint64_t life)
+{
+    freeing_in = life;
 }
 
 void shim_done(State *state)
@@ -144,7 +163,8 @@ void shim_done(State *state)
         bound = NULL;
 }
 
-/* Blocks that other threads freed. One that isn't there any more was of an undone frame. */
+/* Blocks that other threads freed. One that isn't there any more was of an undone frame, or of an
+ * earlier life. */
 void shim_commit_remote(State *state)
 {
     if (!atomic_load_explicit(&state->remote, memory_order_relaxed))
@@ -154,7 +174,7 @@ void shim_commit_remote(State *state)
         RemoteFree *next = node->next;
         uint64_t room;
         const ObjectHead *head = heap_find(state, node->block, &room);
-        if (head && head->type != TYPE_INTERNAL)
+        if (head && head->type != TYPE_INTERNAL && node->life == atomic_load(&state->life))
             state_free(state, node->block);
         free(node);
         node = next;
@@ -166,6 +186,7 @@ void shim_commit_foreign(State *state)
     for (uint32_t i = 0; i < state->foreign_count; i++)
         free(state->foreign[i]);
     state->foreign_count = 0;
+    state->life_kept = atomic_load(&state->life);
 }
 
 /* The undone frame's frees never happened; what another thread freed stays freed if it is still
@@ -173,11 +194,12 @@ void shim_commit_foreign(State *state)
 void shim_undo(State *state)
 {
     state->foreign_count = 0;
+    atomic_store(&state->life, state->life_kept);
     RemoteFree *node = atomic_exchange_explicit(&state->remote, NULL, memory_order_acquire);
     while (node) {
         RemoteFree *next = node->next;
         uint64_t room;
-        if (heap_find(state, node->block, &room)) {
+        if (node->life == state->life_kept && heap_find(state, node->block, &room)) {
             node->next = atomic_load_explicit(&state->remote, memory_order_relaxed);
             while (!atomic_compare_exchange_weak_explicit(
                 &state->remote, &node->next, node, memory_order_release, memory_order_relaxed))

@@ -207,6 +207,13 @@ void state_leave(State *state);
 /* keel_heap_bind answers this State's heap on this thread until called with NULL: around dlopen. [any] */
 void state_bind_for_load(State *state);
 
+/* Which life of the state this is: another one begins where all of it becomes another (state_reset,
+ * state_restore_pin), and that is undone with it. Never 0. [any] */
+uint64_t state_life(const State *state);
+/* What the calling thread frees outside of calls was allocated in this life, and counts for nothing
+ * in another; 0: in that of now. [any] */
+void state_free_in(uint64_t life);
+
 /* What to do when a module calls exit and its kin inside the slot's calls; set by whoever runs modules.
  * Shouldn't return when it can recover. Process-wide. */
 typedef int32_t StateLeave(int32_t kind, int32_t code);

@@ -401,6 +401,7 @@ int slot_frame_commit(Slot *slot, Error *err)
         slot->last_picture = NULL;
     }
     int code = state_commit(slot->state, err);
+    atomic_store_explicit(&slot->running->life, state_life(slot->state), memory_order_relaxed);
     if (slot->recorder)
         recorder_frame(slot->recorder, slot);
     if (slot->past)

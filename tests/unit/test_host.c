@@ -6,6 +6,8 @@
 
 #include "host_rig.h"
 
+#include "host/host.h"
+
 static void missing_and_bad_files_leave_a_slot_that_waits(void **unused)
 {
     (void)unused;
@@ -95,6 +97,57 @@ static void changed_types_go_through_the_hooks(void **unused)
     (void)unused;
     with(KEEL_TRIAL_OFF);
     with(KEEL_TRIAL_ON);
+}
+
+static void wait_closed(Rig *rig, uint64_t closed)
+{
+    LoaderStatus status = {0};
+    while (status.closed < closed) {
+        rig_frame(rig);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        loader_status(((Host *)rig->host)->loader, &status);
+    }
+    rig_frames(rig, 2);
+}
+
+/* What the destructors of the old one free was in the arena before it was emptied. */
+static void old_destructors_free_nothing_of_the_new_state(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    rig_start(&rig, NULL, 1);
+    rig.parts[0].orders[1] = PART_HOLD;
+    rig_frame(&rig);
+    uint64_t objects = rig_status(&rig, 0).state_objects;
+    rig.parts[0].orders[3] = PART_HOLD;
+    assert_int_equal(rig_swap(&rig, "fx_part3", 0, NULL), KEEL_OK);
+    assert_int_equal(rig.parts[0].restores, 1);
+    assert_int_equal(rig_status(&rig, 0).state_objects, objects);
+    while (rig_status(&rig, 0).phase == KEEL_SLOT_PROBATION)
+        rig_frame(&rig);
+    wait_closed(&rig, 1);
+    assert_int_equal(rig_status(&rig, 0).state_objects, objects);
+    rig_close(&rig);
+}
+
+/* Nor those of one that was rolled back to the state before it. */
+static void nor_do_those_of_what_was_rolled_back(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    struct keel_host_options options = rig_options();
+    options.probation_frames = 1000000;
+    rig_start(&rig, &options, 1);
+    rig.parts[0].orders[2] = PART_HOLD;
+    assert_int_equal(rig_swap(&rig, "fx_part2", 0, NULL), KEEL_OK);
+    rig_frame(&rig);
+    rig.parts[0].orders[1] = PART_HOLD;
+    assert_int_equal(rig_rollback(&rig, 1, NULL), KEEL_OK);
+    rig_frame(&rig);
+    uint64_t objects = rig_status(&rig, 0).state_objects;
+    wait_closed(&rig, 1);
+    assert_int_equal(rig_status(&rig, 0).state_objects, objects);
+    rig_close(&rig);
 }
 
 static void rollback_keeps_or_takes_back_what_happened(void **unused)
@@ -404,6 +457,8 @@ int main(void)
         cmocka_unit_test(a_start_that_refuses_leaves_nothing),
         cmocka_unit_test(the_state_goes_over_a_swap),
         cmocka_unit_test(changed_types_go_through_the_hooks),
+        cmocka_unit_test(old_destructors_free_nothing_of_the_new_state),
+        cmocka_unit_test(nor_do_those_of_what_was_rolled_back),
         cmocka_unit_test(rollback_keeps_or_takes_back_what_happened),
         cmocka_unit_test(after_probation_the_image_comes_back),
         cmocka_unit_test(a_group_is_all_or_none),

@@ -229,6 +229,32 @@ static int32_t on_leave(int32_t kind, int32_t code)
     return guard_raise(FAULT_EXIT, code, "left by %d with %d", kind, code);
 }
 
+/* What was freed before the arena was emptied is none of what lies there now. */
+static void no_free_outlives_its_arena(void **unused)
+{
+    (void)unused;
+    State *state;
+    ok(guard_install(&ok_err));
+    ok(state_open(NULL, &state, &ok_err));
+    const struct keel_heap *heap = state_heap(state);
+    void *before = state_alloc_block(state, 1000, 16);
+    ok(state_commit(state, &ok_err));
+    heap->free(heap, before); /* as another thread would */
+    state_reset(state);
+    void *now = state_alloc_block(state, 1000, 16);
+    assert_ptr_equal(now, before);
+    ok(state_commit(state, &ok_err));
+    assert_true(state_usable(state, now) >= 1000);
+    /* But where the emptying is undone it is freed after all. */
+    heap->free(heap, now);
+    state_reset(state);
+    ok(state_undo(state, &ok_err));
+    ok(state_commit(state, &ok_err));
+    assert_int_equal(state_usable(state, now), 0);
+    state_close(state);
+    guard_uninstall();
+}
+
 static void wrongs_are_the_modules_faults(void **unused)
 {
     (void)unused;
@@ -294,6 +320,7 @@ int main(void)
         cmocka_unit_test(cxx_module),
         cmocka_unit_test(foreign_frees_wait_for_the_boundary),
         cmocka_unit_test(other_threads_free_at_the_boundary),
+        cmocka_unit_test(no_free_outlives_its_arena),
         cmocka_unit_test(wrongs_are_the_modules_faults),
         cmocka_unit_test(without_a_heap_memory_is_libcs),
     };
