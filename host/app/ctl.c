@@ -428,6 +428,21 @@ static int parse(int argc, char **argv, Ctl *ctl)
     return -1;
 }
 
+static int ask_what(void)
+{
+    char names[200] = "";
+    size_t count = sizeof commands / sizeof *commands;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = strlen(names);
+        snprintf(names + at, sizeof names - at, "%s%s",
+                 !i               ? ""
+                 : i + 1 == count ? " or "
+                                  : ", ",
+                 commands[i].name);
+    }
+    return ctl_wrong("what shall I ask: %s", names);
+}
+
 int app_ctl(int argc, char **argv)
 {
     Ctl ctl = {.lines = LOG_LINES, .timeout = 60};
@@ -435,8 +450,7 @@ int app_ctl(int argc, char **argv)
     if (status >= 0)
         return status;
     if (optind == argc)
-        return ctl_wrong("%s: status, swap, rollback, send, input, pause, tweak, log or quit",
-                         "what shall I ask");
+        return ask_what();
     const char *name = argv[optind++];
     size_t i = 0, count = sizeof commands / sizeof *commands;
     while (i < count && strcmp(name, commands[i].name))

@@ -1,4 +1,5 @@
 /* The program `keel`: finds the command and hands over. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,13 +50,25 @@ static int leave(int status)
     return status;
 }
 
+/* What was asked is told only when it could be written; a host has more to do than to speak. */
+static int told(int status, int (*command)(int argc, char **argv))
+{
+    int host = command == app_run || command == app_dev || command == app_record;
+    int before = ferror(stdout), failed = fflush(stdout);
+    if (status || host || (!before && !failed))
+        return status;
+    fprintf(stderr, "keel: cannot write the answer%s%s\n", failed ? ": " : "",
+            failed ? strerror(errno) : "");
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     trace_mark("main");
     const char *name = argc > 1 ? argv[1] : "";
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(name, commands[i].name))
-            return leave(commands[i].run(argc - 1, argv + 1));
+            return leave(told(commands[i].run(argc - 1, argv + 1), commands[i].run));
     if (!strcmp(name, "--version")) {
         const char *crypto = crypto_version();
         printf("keel %s, ABI 1.0\ntrust: %s\n", KEEL_VERSION,

@@ -135,12 +135,15 @@ static int go(Session *session, const struct keel_slot_options *options, char **
             snprintf(journal, sizeof journal, "%s.%s", own.journal, title(paths[i]));
             own.journal = journal;
         }
-        if (keel_host_add(session->host, paths[i], &own, &slots[i]) == 0)
+        int rc = keel_host_add(session->host, paths[i], &own, &slots[i]);
+        if (!rc)
             continue;
         if (!slots[i]) {
             session_say(session, KEEL_LOG_ERROR, keel_host_error());
             return 2;
         }
+        if (rc == KEEL_EBUSY) /* not refused: nobody else says it */
+            session_say(session, KEEL_LOG_WARN, keel_host_error());
         session_say(session, KEEL_LOG_WARN, "waiting for a build that can run; Ctrl-C ends");
     }
     trace_mark("the modules are there");

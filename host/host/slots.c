@@ -16,7 +16,10 @@
 #include "swap/last_picture.h"
 #include "swap/past.h"
 
-enum { ADD_LOOK_NS = 2 * 1000 * 1000 };
+enum {
+    ADD_LOOK_NS = 2 * 1000 * 1000,
+    ADD_HANG_NS = 1000 * 1000 * 1000 /* from then on: does a constructor hang? */
+};
 #define SLOW_STATE_BYTES \
     (UINT64_C(32) << 20) /* what takes longer to bring back than to open a window */
 #define STATE_EVERY_NS (INT64_C(10) * 1000 * 1000 * 1000)
@@ -209,11 +212,15 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
         return host_failed(&(Error){KEEL_ECANCELED, "the host is closing"});
     }
     call_meanwhile(host);
+    const int64_t begun_ns = clock_now_ns();
+    LoaderStatus loader = {0};
     /* Decided: refused by the engine thread, or started here by the mail that the boundary runs. */
     while (!atomic_load(&add->decided) && !slot->running &&
-           !(add->group && atomic_load(&add->group->stalled))) {
+           !(add->group && atomic_load(&add->group->stalled)) && !loader.busy_with) {
         boundary_wait(&host->boundary, ADD_LOOK_NS);
         boundary_run(&host->boundary);
+        if (clock_now_ns() - begun_ns > ADD_HANG_NS)
+            loader_status(host->loader, &loader);
         if (host->waiting)
             host->waiting(host->meanwhile_user);
     }
@@ -221,6 +228,8 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
         *ret_slot = slot;
     if (atomic_load(&add->decided))
         err = add->err;
+    else if (!slot->running && loader.busy_with)
+        err_set(&err, KEEL_EBUSY, "%s: %s", slot->name, loader.busy);
     else if (!slot->running)
         err_set(&err, KEEL_EBUSY,
                 "%s: a program has had %s open for writing for seconds: it runs once that is whole",

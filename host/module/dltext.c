@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *base_name(const char *path)
 {
@@ -75,8 +76,8 @@ int dltext_explain(const char *path, const char *staged, const char *said, Error
         memcpy(name, words, n);
         name[n] = 0;
         if (strcmp(name, path) == 0)
-            return err_set(err, KEEL_ELOAD, "%s cannot be opened under its staged name (%s)", file,
-                           words);
+            return err_set(err, KEEL_ELOAD, "%s cannot be opened under its staged name%s (%s)",
+                           file, access("/proc/self/fd", X_OK) ? ": is /proc mounted?" : "", words);
         return err_set(err, KEEL_ELOAD,
                        "%s needs the library %s, which is not on this machine: install it, or put "
                        "it beside the module and link with -Wl,-rpath,'$ORIGIN' (%s)",

@@ -484,7 +484,8 @@ void loader_free(Loader *loader)
         log_warn("module", "%s still keeps the loader's thread; it is left behind",
                  loader->busy_name);
         atomic_fetch_add(&code_left, 1);
-        return; /* the thread uses all of it */
+        stage_remove_all(loader->stage);
+        return; /* the thread uses all the rest */
     }
     /* What can be closed is; the rest stays mapped, with its image, name and list entry: threads
      * may be in it. */

@@ -45,11 +45,13 @@ static int add_part(Buf *payload, const void *data, uint64_t bytes)
 static int make_payload(TrialJob *job, const TrialRequest *request, Error *err)
 {
     Buf payload = {0};
-    int rc = maps_each(add_range, &payload, NULL);
-    if (!rc) {
-        job->wire.range_count = payload.bytes / sizeof(TrialRange);
-        rc = add_part(&payload, request->inputs, request->inputs_bytes);
-    }
+    int rc = maps_each(add_range, &payload, err);
+    if (rc == KEEL_ENOMEM)
+        err_set(err, rc, "no memory for the inputs of a trial");
+    if (rc)
+        goto end; /* without /proc: the sentence says so */
+    job->wire.range_count = payload.bytes / sizeof(TrialRange);
+    rc = add_part(&payload, request->inputs, request->inputs_bytes);
     if (!rc)
         rc = add_part(&payload, request->saved, job->wire.saved_bytes);
     if (!rc && job->from)

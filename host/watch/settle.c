@@ -184,7 +184,7 @@ static int make_memfd(const char *path, int *ret_fd, Error *err)
     else if (fd < 0 && errno == EACCES) /* vm.memfd_noexec=2: mapping it executable still works */
         fd = memfd_create(name, base | MFD_NOEXEC_SEAL);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE))
-        return err_errno(err, KEEL_ELIMIT, errno, "cannot make its sealed copy");
+        return err_errno(err, KEEL_ELIMIT, errno, "cannot make its sealed copy: raise ulimit -n");
     if (fd < 0)
         return system_error(err, errno, "make the sealed copy of");
     if (fd <= STDERR_FILENO) { /* somebody closed stdin; what writes to it must not find this */
@@ -192,7 +192,7 @@ static int make_memfd(const char *path, int *ret_fd, Error *err)
         int number = errno;
         close(fd);
         if (higher < 0)
-            return err_errno(err, KEEL_ELIMIT, number, "cannot make its sealed copy");
+            return err_errno(err, KEEL_ELIMIT, number, "cannot make its sealed copy: raise ulimit -n");
         fd = higher;
     }
     *ret_fd = fd;

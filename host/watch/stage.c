@@ -156,11 +156,16 @@ int stage_new(Stage **ret, Error *err)
     return KEEL_OK;
 }
 
+void stage_remove_all(const Stage *stage)
+{
+    remove_tree(AT_FDCWD, stage->folder, 2);
+}
+
 void stage_free(Stage *stage)
 {
     if (!stage)
         return;
-    remove_tree(AT_FDCWD, stage->folder, 2);
+    stage_remove_all(stage);
     if (stage->fd >= 0)
         close(stage->fd);
     free(stage);

@@ -13,6 +13,9 @@ typedef struct Stage Stage;
 
 int stage_new(Stage **ret, Error *err);
 void stage_free(Stage *stage);
+/* Removes all names and their folder; what is added later fails. For whoever may still use the
+ * Stage when its owner leaves. [any] */
+void stage_remove_all(const Stage *stage);
 
 /* From now on names have nothing beside them: libraries next to the original are not found by
  * $ORIGIN, since nobody vouches for them. */

@@ -3,6 +3,7 @@ sentence says why, and the next good build is taken."""
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 
@@ -349,6 +350,15 @@ class ShutOut(keeltest.KeelTest):
         host.wait("a: .*constructor of counter has been running")
         host.wait("build 2 runs")
         host.end()
+
+
+    def test_a_first_builds_constructor_that_never_ends(self):
+        """Neither the other modules wait for it, nor the end."""
+        spin = build(ctor("for (volatile int x = 0;;) x++;"))
+        host = self.host(self.place(spin, "a.so"), "--trial=off")
+        host.wait("a: .*constructor of counter has been running")
+        host.process.send_signal(signal.SIGINT)
+        host.exited(1)
 
 
 class LoadingUntried(Loading, Live):

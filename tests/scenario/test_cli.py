@@ -1,6 +1,7 @@
 """The commands as people and machines use them: help, wrong use, exit codes, reports."""
 import json
 import os
+import subprocess
 import re
 import shutil
 import signal
@@ -27,6 +28,14 @@ class Words(keeltest.KeelTest):
         for command in COMMANDS:
             self.assertRegex(done.stdout, r"(?m)^  %s +\S" % command)
         self.assertRegex(self.keel("--version").stdout, r"^keel \d+\.\d+")
+
+    def test_an_answer_that_cant_be_written(self):
+        path = self.place(build(counter(1)))
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([keeltest.KEEL, "inspect", path], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  env=self.env)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("cannot write the answer: No space left", done.stderr)
 
     def test_wrong_use_is_one_sentence_and_2(self):
         self.place(build(counter(1)))

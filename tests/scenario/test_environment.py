@@ -265,6 +265,17 @@ class Denied(keeltest.KeelTest):
         self.sentence(state["tier_reason"])
         host.end()
 
+    def test_no_proc(self):
+        """A container without it: nothing can be loaded, and the reason is said."""
+        wrap = ["unshare", "--mount"] + (["--map-root-user"] if os.geteuid() else [])
+        hide = ["sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]
+        if subprocess.run(wrap + hide + ["true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("nothing can be mounted here")
+        host = self.host(self.place(build(counter(1))), wrap=wrap + hide)
+        host.wait(r"refused: .*is /proc mounted\?")
+        self.assertFalse(host.texts("no memory"), host.story())
+        host.end(1)
+
     def test_leases(self):
         host = self.denied("leases")
         self.runs_well(host)
