@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/text.h"
 #include "base/clock.h"
+#include "control/message.h"
 
 void checks_add(Checks *checks, int good, const char *format, ...)
 {
@@ -19,17 +21,16 @@ void checks_add(Checks *checks, int good, const char *format, ...)
         checks->room = room;
     }
     Check *check = &checks->list[checks->count++];
+    char text[sizeof check->text];
     int64_t now = clock_now_ns();
     check->good = good;
     check->seconds = checks->last_ns ? (double)(now - checks->last_ns) / 1e9 : 0;
     checks->last_ns = now;
     va_list args;
     va_start(args, format);
-    vsnprintf(check->text, sizeof check->text, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    for (char *c = check->text; *c; c++)
-        if ((unsigned char)*c < 0x20)
-            *c = ' ';
+    text_clean(check->text, sizeof check->text, text);
 }
 
 int checks_failed(const Checks *checks)
@@ -68,9 +69,9 @@ void checks_json(const Checks *checks, FILE *to, const char *old_path, const cha
     for (int i = 0; i < checks->count; i++)
         json_array_append_new(list, json_pack("{s:b, s:s}", "ok", checks->list[i].good, "text",
                                               checks->list[i].text));
-    json_t *all =
-        json_pack("{s:b, s:s, s:s, s:i, s:o}", "ok", checks_failed(checks) == 0, "old", old_path,
-                  "new", new_path, "failed", checks_failed(checks), "checks", list);
+    json_t *all = json_pack("{s:b, s:o, s:o, s:i, s:o}", "ok", checks_failed(checks) == 0, "old",
+                            message_text(old_path), "new", message_text(new_path), "failed",
+                            checks_failed(checks), "checks", list);
     if (all)
         json_dumpf(all, to, JSON_COMPACT);
     putc('\n', to);

@@ -178,8 +178,8 @@ static int ask_swap(Ctl *ctl, int count, char **args)
         json_t *path = realpath(ctl->file, whole) ? json_string(whole) : NULL;
         if (!path) {
             json_decref(request);
-            fprintf(stderr, "keel ctl: cannot use %s: %s\n", ctl->file,
-                    errno ? strerror(errno) : "its name is not UTF-8");
+            text_line(stderr, "keel ctl: cannot use %s: %s", ctl->file,
+                      errno ? strerror(errno) : "its name is not UTF-8");
             return TROUBLE;
         }
         json_object_set_new(request, "file", path);

@@ -122,7 +122,7 @@ static void side_done(DiffSide *side)
 
 static int usage_error(const char *what, const char *which)
 {
-    fprintf(stderr, "keel diff: %s%s: see keel diff --help\n", what, which);
+    text_line(stderr, "keel diff: %s%s: see keel diff --help", what, which);
     return IMPOSSIBLE;
 }
 

@@ -8,6 +8,7 @@
 #include "app/commands.h"
 #include "app/log_files.h"
 #include "app/say.h"
+#include "app/text.h"
 #include "base/log.h"
 
 static const char help[] =
@@ -41,8 +42,8 @@ int app_log(int argc, char **argv)
         say.json |= option == 'j';
         say.verbose |= option == 'v';
         if (option == '?') {
-            fprintf(stderr, "keel log: there is no option %s; see keel log --help\n",
-                    argv[optind - 1]);
+            text_line(stderr, "keel log: there is no option %s; see keel log --help",
+                      argv[optind - 1]);
             return 2;
         }
     }
@@ -56,14 +57,14 @@ int app_log(int argc, char **argv)
     if (!path || (*path && !*end)) {
         path = log_files_find(pid, found, sizeof found);
         if (!path) {
-            fprintf(stderr, "keel log: no host %sleft a log here\n", pid ? "of that number " : "");
+            text_line(stderr, "keel log: no host %sleft a log here", pid ? "of that number " : "");
             return 1;
         }
     }
     Error err = {0};
     int count = log_read_file(path, records, &err);
     if (count < 0) {
-        fprintf(stderr, "keel log: %s\n", err.text);
+        text_line(stderr, "keel log: %s", err.text);
         return 2;
     }
     for (int i = 0; i < count; i++)

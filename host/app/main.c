@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "app/commands.h"
+#include "app/text.h"
 #include "base/crypto.h"
 #include "base/trace.h"
 #include "module/loader.h"
@@ -71,7 +72,7 @@ int main(int argc, char **argv)
             return leave(told(commands[i].run(argc - 1, argv + 1), commands[i].run));
     if (!strcmp(name, "--version")) {
         const char *crypto = crypto_version();
-        printf("keel %s, ABI 1.0\ntrust: %s\n", KEEL_VERSION,
+        printf("keel %s, ABI %u.%u\ntrust: %s\n", KEEL_VERSION, KEEL_ABI >> 16, KEEL_ABI & 0xffff,
                crypto ? crypto : "off (built without OpenSSL)");
         return 0;
     }
@@ -79,8 +80,10 @@ int main(int argc, char **argv)
         usage(stdout);
         return 0;
     }
-    if (*name)
-        fprintf(stderr, "keel: there is no command \"%s\"\n\n", name);
+    if (*name) {
+        text_line(stderr, "keel: there is no command \"%s\"", name);
+        putc('\n', stderr);
+    }
     usage(stderr);
     return 2;
 }

@@ -62,7 +62,7 @@ static int positive(const char *given, long long *ret)
         *ret = value;
         return 1;
     }
-    fprintf(stderr, "keel replay: --frames takes a number above 0; not \"%s\"\n", given);
+    text_line(stderr, "keel replay: --frames takes a number above 0; not \"%s\"", given);
     return 0;
 }
 
@@ -100,9 +100,9 @@ static int parse(int argc, char **argv, Replay *replay)
             fputs(help, stdout);
             return 1;
         default:
-            fprintf(stderr, "keel replay: %s%s; see keel replay --help\n",
-                    option == ':' ? "a value is missing for " : "there is no option ",
-                    argv[optind - 1]);
+            text_line(stderr, "keel replay: %s%s; see keel replay --help",
+                      option == ':' ? "a value is missing for " : "there is no option ",
+                      argv[optind - 1]);
             return 3;
         }
     }
@@ -344,10 +344,10 @@ static void tell(const Replay *replay)
     const ReplayOutcome *o = replay->outcome;
     state_differences_print(stdout, &replay->differences, SHOWN);
     if (o->end == REPLAY_DIFFERS && !replay->was)
-        printf("  what differs can't be told: %s\n",
-               replay->reference && replay->reference->err.code
-                   ? replay->reference->err.text
-                   : "the recorded build can't be run");
+        text_line(stdout, "  what differs can't be told: %s",
+                  replay->reference && replay->reference->err.code
+                      ? replay->reference->err.text
+                      : "the recorded build can't be run");
     if (*replay->session.ends) {
         fputs("  ", stdout);
         text_print(stdout, replay->session.ends);
@@ -436,7 +436,7 @@ int app_replay(int argc, char **argv)
         return status - 1;
     Error err = {0};
     if (run(&replay, &err)) {
-        fprintf(stderr, "keel replay: %s\n", err.text);
+        text_line(stderr, "keel replay: %s", err.text);
         status = 2;
     } else {
         const ReplayEnd end = replay.outcome->end;

@@ -8,17 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "app/text.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/message.h"
-
-/* Control characters that a module could smuggle into a terminal become '?'. */
-static void tame(char *text)
-{
-    for (unsigned char *c = (unsigned char *)text; *c; c++)
-        if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
-            *c = '?';
-}
 
 static void put(int fd, const char *text, size_t bytes)
 {
@@ -55,15 +48,15 @@ static void line(const Say *say, int64_t wall, uint32_t level, const char *room,
         json_line(wall, level, room, text);
         return;
     }
-    char buffer[1400];
+    char whole[1400], buffer[sizeof whole + 1];
     time_t seconds = (time_t)(wall / 1000000000);
     struct tm local;
     localtime_r(&seconds, &local);
-    snprintf(buffer, sizeof buffer - 1, "%02d:%02d:%02d.%03d %s %-8s %s", local.tm_hour,
-             local.tm_min, local.tm_sec, (int)(wall / 1000000 % 1000), marks[level < 4 ? level : 3],
-             room, text);
-    tame(buffer);
-    size_t n = strlen(buffer);
+    snprintf(whole, sizeof whole, "%02d:%02d:%02d.%03d %s %-8s %s", local.tm_hour, local.tm_min,
+             local.tm_sec, (int)(wall / 1000000 % 1000), marks[level < 4 ? level : 3], room, text);
+    for (char *c = whole; *c; c++)
+        *c = *c == '\t' ? ' ' : *c;
+    size_t n = text_clean(buffer, sizeof whole, whole);
     buffer[n] = '\n';
     put(fd, buffer, n + 1);
 }

@@ -14,6 +14,7 @@
 #include "app/checks.h"
 #include "app/commands.h"
 #include "app/replay_run.h"
+#include "app/text.h"
 #include "app/trust_options.h"
 #include "base/clock.h"
 #include "host/host.h"
@@ -273,8 +274,8 @@ static int positive(const char *what, const char *given, long *ret)
         *ret = value;
         return 1;
     }
-    fprintf(stderr, "keel smoke: --%s takes a number from 1 to 100000000; not \"%s\"\n", what,
-            given);
+    text_line(stderr, "keel smoke: --%s takes a number from 1 to 100000000; not \"%s\"", what,
+              given);
     return 0;
 }
 
@@ -286,7 +287,7 @@ static int pause_limit(const char *given, double *ret)
         *ret = value;
         return 1;
     }
-    fprintf(stderr, "keel smoke: --max-pause takes microseconds above 0; not \"%s\"\n", given);
+    text_line(stderr, "keel smoke: --max-pause takes microseconds above 0; not \"%s\"", given);
     return 0;
 }
 
@@ -298,7 +299,7 @@ static int trial_mode(const char *given, uint32_t *ret)
             *ret = i;
             return 1;
         }
-    fprintf(stderr, "keel smoke: --trial is on, off or strict; not \"%s\"\n", given);
+    text_line(stderr, "keel smoke: --trial is on, off or strict; not \"%s\"", given);
     return 0;
 }
 
@@ -355,9 +356,9 @@ static int parse(int argc, char **argv, Smoke *smoke)
             fputs(help, stdout);
             return 1;
         default:
-            fprintf(stderr, "keel smoke: %s%s; see keel smoke --help\n",
-                    option == ':' ? "a value is missing for " : "there is no option ",
-                    argv[optind - 1]);
+            text_line(stderr, "keel smoke: %s%s; see keel smoke --help",
+                      option == ':' ? "a value is missing for " : "there is no option ",
+                      argv[optind - 1]);
             good = 0;
         }
     }
@@ -383,7 +384,7 @@ static int report(Smoke *smoke)
         checks_text(&smoke->checks, stdout);
     int failed = checks_failed(&smoke->checks) > 0;
     if (smoke->junit && checks_junit(&smoke->checks, smoke->junit)) {
-        fprintf(stderr, "keel smoke: cannot write %s: %s\n", smoke->junit, strerror(errno));
+        text_line(stderr, "keel smoke: cannot write %s: %s", smoke->junit, strerror(errno));
         return 2;
     }
     return failed ? 1 : 0;
@@ -407,7 +408,7 @@ int app_smoke(int argc, char **argv)
         int verdict = replay_verdict(smoke.journal, smoke.snapshot, smoke.old_path, smoke.new_path,
                                      text, sizeof text);
         if (verdict == 2) {
-            fprintf(stderr, "keel smoke: --replay: %s\n", text);
+            text_line(stderr, "keel smoke: --replay: %s", text);
             checks_done(&smoke.checks);
             return 2;
         }
@@ -415,11 +416,11 @@ int app_smoke(int argc, char **argv)
     }
     smoke.time_ns = clock_now_ns();
     if (keel_host_open(&options, &smoke.host)) {
-        fprintf(stderr, "keel smoke: %s\n", keel_host_error());
+        text_line(stderr, "keel smoke: %s", keel_host_error());
         return 2;
     }
     if (keel_host_add(smoke.host, smoke.old_path, &slot_options, &smoke.slot)) {
-        fprintf(stderr, "keel smoke: OLD does not run: %s\n", keel_host_error());
+        text_line(stderr, "keel smoke: OLD does not run: %s", keel_host_error());
     } else {
         if (ran_well(&smoke, "OLD", smoke.frames))
             shuttle(&smoke);

@@ -106,7 +106,7 @@ static int open_state(StateCommand *c, int need_types, Error *err)
         return rc;
     }
     if (rc)
-        fprintf(stderr, "keel state: without names: %s\n", why.text);
+        text_line(stderr, "keel state: without names: %s", why.text);
     c->look = (StateLook){c->frozen, &c->types};
     return KEEL_OK;
 }
@@ -414,7 +414,7 @@ static int set(StateCommand *c, char **assignments, int count, Error *err)
 
 static int wrong(const char *text_)
 {
-    fprintf(stderr, "keel state: %s; see keel state --help\n", text_);
+    text_line(stderr, "keel state: %s; see keel state --help", text_);
     return 2;
 }
 
@@ -448,9 +448,9 @@ static int parse(int argc, char **argv, StateCommand *c)
             fputs(help, stdout);
             return 0;
         default:
-            fprintf(stderr, "keel state: %s%s; see keel state --help\n",
-                    option == ':' ? "a value is missing for " : "there is no option ",
-                    argv[optind - 1]);
+            text_line(stderr, "keel state: %s%s; see keel state --help",
+                      option == ':' ? "a value is missing for " : "there is no option ",
+                      argv[optind - 1]);
             return 2;
         }
     }

@@ -2,7 +2,10 @@
 #include "app/text.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
+
+#include "base/utf8.h"
 
 const char *text_count(char *out, int64_t value)
 {
@@ -47,36 +50,24 @@ const char *text_duration(char *out, double seconds)
     return out;
 }
 
-/* Bytes of the character at `c`, 0 when it is none. */
-static size_t character(const unsigned char *c)
+/* The bytes of the character at `c`; `*ret_good` 0: it is none, or one that terminals act on. */
+static size_t character(const char *c, int *ret_good)
 {
-    size_t n = c[0] < 0x80   ? 1
-               : c[0] < 0xc2 ? 0
-               : c[0] < 0xe0 ? 2
-               : c[0] < 0xf0 ? 3
-               : c[0] < 0xf5 ? 4
-                             : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    return n;
-}
-
-static int harmless(const unsigned char *c, size_t bytes)
-{
-    if (bytes == 1)
-        return c[0] >= 0x20 && c[0] != 0x7f;
-    return bytes > 2 || (bytes == 2 && (c[0] != 0xc2 || c[1] >= 0xa0)); /* C1 controls */
+    size_t bytes;
+    uint32_t is = utf8_next(c, strnlen(c, 4), &bytes);
+    int none = is == UTF8_REPLACEMENT && (bytes != 3 || (unsigned char)c[0] != 0xef);
+    *ret_good = !none && is >= 0x20 && (is < 0x7f || is >= 0xa0);
+    return bytes;
 }
 
 /* Copies what is safe of `text`, at most `room` - 1 bytes; returns the columns that it takes. */
 static size_t clean(char *out, size_t room, const char *text, const char **ret_rest)
 {
-    const unsigned char *c = (const unsigned char *)text;
+    const char *c = text;
     size_t o = 0, columns = 0;
     while (*c) {
-        size_t n = character(c);
-        int good = harmless(c, n);
+        int good;
+        size_t n = character(c, &good);
         size_t bytes = good ? n : 1;
         if (o + bytes >= room)
             break;
@@ -85,12 +76,12 @@ static size_t clean(char *out, size_t room, const char *text, const char **ret_r
         else
             out[o] = '?';
         o += bytes;
-        c += n ? n : 1;
+        c += n;
         columns++;
     }
     out[o] = 0;
     if (ret_rest)
-        *ret_rest = (const char *)c;
+        *ret_rest = c;
     return columns;
 }
 
@@ -101,6 +92,23 @@ void text_print(FILE *file, const char *text)
         clean(piece, sizeof piece, text, &text);
         fputs(piece, file);
     }
+}
+
+void text_line(FILE *file, const char *format, ...)
+{
+    char line[2048];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    text_print(file, line);
+    putc('\n', file);
+}
+
+size_t text_clean(char *out, size_t room, const char *text)
+{
+    clean(out, room, text, NULL);
+    return strlen(out);
 }
 
 void table_add(Table *table, const char *text)

@@ -16,6 +16,10 @@ const char *text_duration(char *out, double seconds); /* 3.2 s, 4 min 5 s, 2 h 3
 
 /* Prints `text` with every control character as '?', bytes that are no UTF-8 too. */
 void text_print(FILE *file, const char *text);
+/* The same of a line, which it ends. */
+void text_line(FILE *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same into `out`, as whole characters; returns how many bytes. */
+size_t text_clean(char *out, size_t room, const char *text);
 
 /* Rows of cells; the first row is the heading. Columns whose bit is in `right` end at their right
  * edge. */

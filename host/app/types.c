@@ -85,7 +85,7 @@ static int embed(const char *path, const void *data, size_t bytes, Error *err)
 
 static int wrong(const char *what, const char *which)
 {
-    fprintf(stderr, "keel types: %s%s: see keel types --help\n", what, which);
+    text_line(stderr, "keel types: %s%s: see keel types --help", what, which);
     return IMPOSSIBLE;
 }
 

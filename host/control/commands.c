@@ -60,11 +60,12 @@ static json_t *host_json(const Host *host, uint64_t frames, const HostPast *past
 {
     double uptime = (double)(clock_now_ns() - host->opened_ns) / 1e9;
     return json_pack(
-        "{s:i, s:s, s:s, s:f, s:I, s:f, s:b, s:s?, s:{s:f, s:I, s:o}}", "pid", (int)getpid(),
-        "version", KEEL_VERSION, "abi", "1.0", "uptime_s", uptime, "frames", (json_int_t)frames,
-        "fps", uptime > 0 ? (double)frames / uptime : 0.0, "paused",
-        (int)atomic_load(&host->paused), "trust", host->trust ? trust_keys_text(host->trust) : NULL,
-        "rewind", "seconds", (double)past->reach_ns / 1e9, "bytes", (json_int_t)past->bytes, "why",
+        "{s:i, s:s, s:o, s:f, s:I, s:f, s:b, s:s?, s:{s:f, s:I, s:o}}", "pid", (int)getpid(),
+        "version", KEEL_VERSION, "abi", json_sprintf("%u.%u", KEEL_ABI >> 16, KEEL_ABI & 0xffff),
+        "uptime_s", uptime, "frames", (json_int_t)frames, "fps",
+        uptime > 0 ? (double)frames / uptime : 0.0, "paused", (int)atomic_load(&host->paused),
+        "trust", host->trust ? trust_keys_text(host->trust) : NULL, "rewind", "seconds",
+        (double)past->reach_ns / 1e9, "bytes", (json_int_t)past->bytes, "why",
         message_text(past->why));
 }
 

@@ -27,7 +27,7 @@ class Words(keeltest.KeelTest):
         self.assertEqual(done.returncode, 0)
         for command in COMMANDS:
             self.assertRegex(done.stdout, r"(?m)^  %s +\S" % command)
-        self.assertRegex(self.keel("--version").stdout, r"^keel \d+\.\d+")
+        self.assertRegex(self.keel("--version").stdout, r"^keel \d+\.\d+.*, ABI 1\.1\n")
 
     def test_an_answer_that_cant_be_written(self):
         path = self.place(build(counter(1)))
@@ -185,6 +185,35 @@ class Smoke(keeltest.KeelTest):
         self.assertTrue(all(c["ok"] for c in told["checks"]))
         done = self.keel("smoke", self.old, self.bad, "--json", *self.quick)
         self.assertFalse(json.loads(done.stdout)["ok"])
+
+    def test_nothing_commands_a_terminal_or_breaks_a_report(self):
+        """A file's name that holds an escape, a line, C1's CSI and what is no UTF-8."""
+        name = os.path.join(os.fsencode(self.dir), b"a\x1b]0;b\x07\nok 9 - \x7f\xc2\x9b\xff<&\">.so")
+        with open(name, "w") as f:
+            f.write("hello, I am a text\n")
+        name = os.fsdecode(name)
+        report = self.path("report.xml")
+        texts = []
+        for args in (("smoke", self.old, name), ("smoke", self.old, name, "--tap"),
+                     ("smoke", self.old, name, "--json"), ("smoke", name, self.old),
+                     ("smoke", self.old, name, "--junit", report),
+                     ("inspect", name), ("diff", self.old, name), ("replay", name), ("log", name),
+                     ("smoke", self.old, self.new, "--junit", name + "/x"), (name,), ("log", name[1:])):
+            done = self.keel(*args, *(self.quick if args[0] == "smoke" else ()))
+            self.assertNotEqual(done.returncode, 0, args)
+            if args[-1] != "--json":  # which is for programs
+                texts.append(done.stdout + done.stderr)
+            if args[-1] == "--tap":
+                self.assertNotRegex(done.stdout, "(?m)^ok 9")
+            if args[-1] == "--json":
+                told = json.loads(done.stdout)
+                self.assertFalse(told["ok"])
+                self.assertTrue(told["new"].endswith('<&">.so'))
+        ElementTree.parse(report)
+        with open(report, encoding="utf-8") as f:
+            texts.append(f.read())
+        for text in texts:
+            self.assertNotRegex(text, r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
     def test_leak_of_a_descriptor_is_found(self):
         so = self.place(build(counter(4, includes="#include <fcntl.h>\n",
