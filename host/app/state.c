@@ -198,9 +198,10 @@ static void object_value(Dump *d, const FrozenObject *object)
         return;
     }
     uint64_t each = object->bytes / object->count;
+    uint64_t count = each || object->count == 1 ? object->count : 0; /* any number of nothing */
     if (object->count > 1)
         bracket(d, CBOR_ARRAY, 1);
-    for (uint64_t i = 0; i < object->count; i++) {
+    for (uint64_t i = 0; i < count; i++) {
         StatePlace place = {.address = object->address + i * each,
                             .data = object->data + i * each,
                             .bytes = each,

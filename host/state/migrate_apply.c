@@ -191,6 +191,11 @@ static int convert_elements(Walk *w, const Object *object, const Pair *pair, uin
 {
     uint64_t from_step = pair->from_bytes, to_step = pair->to_bytes;
     int moved = object->to != object->at, rc = 0;
+    if (!from_step) { /* nothing was there, however often */
+        if (!moved)
+            memset(object->to, 0, count * to_step);
+        return 0;
+    }
     uint8_t small[512], *scratch = small;
     if (!moved && from_step > sizeof small) {
         scratch = malloc(from_step);
@@ -267,6 +272,8 @@ static uint64_t elements(const Object *object, const Pair *pair)
 static int follow_pointers(Walk *w, const Object *object, const Pair *pair, int mode)
 {
     int rc = 0;
+    if (!pair->from_bytes)
+        return 0;
     for (uint64_t i = 0, at = 0; !rc && i < elements(object, pair); i++, at += pair->from_bytes) {
         rc = apply_ops(w, pair, pair->first_op, pair->ops, object->at + at, object->at + at, mode);
         if (has_tail(pair, object))
@@ -411,6 +418,8 @@ static int check_object(Walk *w, const Object *object, const Pair *pair)
     int rc = 0;
     if (pair->same || has_tail(pair, object))
         return follow_pointers(w, object, pair, APPLY_CHECK);
+    if (!pair->from_bytes)
+        return 0;
     for (uint64_t i = 0, at = 0; !rc && i < elements(object, pair); i++, at += pair->from_bytes)
         rc = apply_ops(w, pair, pair->first_op, pair->ops, object->at + at, none, APPLY_CHECK);
     return rc;

@@ -392,6 +392,15 @@ class Migrate(keeltest.KeelTest):
         host.wait("build 3 runs")
         host.end()
 
+    def test_any_number_of_nothing_is_soon_looked_at(self):
+        types = "struct none { %s }; struct st { struct none *all; };"
+        start = "keel_state(k, struct st)->all = keel_new_array(k, struct none, 1ull << %d);"
+        for many, says in ((50, "no room in the state for"), (10, "build 2 runs")):
+            host = self.swapped(module(1, types % "", start=start % many),
+                                module(2, types % "int n;", start=start % many))
+            host.wait(says)
+            host.end()
+
     def test_types_of_endless_parts_are_not_followed(self):
         tower = "union u0 { int n; void *at; };" + "".join(
             f"union u{i} {{ union u{i - 1} a, b; }};" for i in range(1, 50))
