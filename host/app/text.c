@@ -57,7 +57,7 @@ static size_t character(const char *c, int *ret_good)
     uint32_t is = utf8_next(c, strnlen(c, 4), &bytes);
     int none = is == UTF8_REPLACEMENT && (bytes != 3 || (unsigned char)c[0] != 0xef);
     *ret_good = !none && is >= 0x20 && (is < 0x7f || is >= 0xa0);
-    return bytes;
+    return none ? 1 : bytes; /* a mark for each byte that is none */
 }
 
 /* Copies what is safe of `text`, at most `room` - 1 bytes; returns the columns that it takes. */
