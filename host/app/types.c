@@ -64,6 +64,8 @@ static int embed(const char *path, const void *data, size_t bytes, Error *err)
     Schema schema;
     struct stat st;
     Buf whole = {0};
+    if (bytes < 4 || memcmp(data, "\177ELF", 4))
+        return err_set(err, KEEL_EIMAGE, "it is no ELF file: give a built module");
     int rc = apart_run(schema_read, data, bytes, ROOM, &APART_AT_LEISURE, &found, err);
     if (rc)
         return rc;

@@ -37,9 +37,12 @@ typedef struct Writing {
 static void fill_info(const Slot *slot, SnapshotInfo *info)
 {
     const Generation *g = slot->running;
+    StateStatus state;
+    state_status(slot->state, &state);
     *info = (SnapshotInfo){.lsn = slot->recorder ? journal_lsn(slot->recorder->journal) : 0,
                            .frames = slot->frames,
                            .wall_ns = slot->wall_ns,
+                           .used_bytes = state.used_bytes,
                            .image_low = g->image->hash.low,
                            .image_high = g->image->hash.high,
                            .load_first = g->load_first,

@@ -343,7 +343,7 @@ class Kept(keeltest.KeelTest):
         host.frames_pass(30)
         done = self.keel("ctl", "--socket", host.socket_path, "snapshot", "now.state")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stdout, r"^frame [\d,]+, ")
+        self.assertRegex(done.stdout, r"^frame [\d,]+, [1-9][\d.]* [KM]iB\n$")
         for wrong in (["snapshot"], ["snapshot", "now.state", "nobody"],
                       ["snapshot", "no/such/folder/x"]):
             done = self.keel("ctl", "--socket", host.socket_path, *wrong)
