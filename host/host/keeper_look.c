@@ -89,6 +89,13 @@ int keeper_look(const char *dir, const char *name, StateOptions *options, char f
         return err_errno(err, KEEL_EIO, errno, "cannot make the folder %s for states", dir);
     if (!realpath(dir, whole) || access(whole, W_OK | X_OK) != 0)
         return err_errno(err, KEEL_EIO, errno, "cannot keep states in %s", dir);
+    struct stat st;
+    if (stat(whole, &st) != 0 || (st.st_uid != geteuid() && st.st_uid != 0) ||
+        (st.st_mode & 022) != 0)
+        return err_set(err, KEEL_EDENIED,
+                       "others than this user can put states into %s: chmod 700 it, or choose "
+                       "another folder",
+                       dir);
     if (snprintf(ret_snapshot, KEEPER_PATH, "%s/%s" KEEPER_ENDING, whole, name) >= KEEPER_PATH)
         return err_set(err, KEEL_EINVAL, "the name of the states' folder is too long");
     SnapshotReader *reader;

@@ -336,6 +336,15 @@ class Kept(keeltest.KeelTest):
         host.exited(2)
         self.assertEqual(content(path), bytes(data))
 
+    def test_a_folder_that_others_write_is_refused(self):
+        self.place(witness(), self.slot + ".so")
+        os.mkdir(self.path("st"))
+        for mode, status in ((0o777, 2), (0o1777, 2), (0o770, 2), (0o755, 0)):
+            os.chmod(self.path("st"), mode)
+            done = self.keel("run", self.slot + ".so", "--headless", "--state", "st", "--frames", "3")
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertEqual("chmod 700 it" in done.stderr, status == 2, done.stderr)
+
     def test_a_snapshot_while_it_runs(self):
         self.place(witness(), self.slot + ".so")
         host = self.start()
