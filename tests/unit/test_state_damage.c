@@ -11,7 +11,7 @@
 #include "fault/guard.h"
 #include "state/internal.h"
 
-enum { OBJECTS = 32, OWNER = 1, ROUNDS = 1500 };
+enum { OBJECTS = 32, OWNER = 1, ROUNDS = 400 };
 
 typedef struct Made {
     State *state;
