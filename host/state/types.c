@@ -25,7 +25,8 @@ static int table_sound(const State *state)
 {
     const ArenaHead *head = arena_head(state);
     return head->type_room <= TYPES_MAX && (head->type_room & (head->type_room - 1)) == 0 &&
-           head->type_count <= head->type_room &&
+           head->type_count <= head->type_room && head->types % 16 == 0 &&
+           head->type_index % 16 == 0 &&
            in_arena(state, head->types, (uint64_t)head->type_room * sizeof(TypeRecord)) &&
            in_arena(state, head->type_index, (uint64_t)head->type_room * 8);
 }
