@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -36,15 +37,32 @@ static int limit(int what, rlim_t most)
     return setrlimit(what, &r) ? errno : 0;
 }
 
+/* What the parent had: a state that is looked at takes gibibytes of addresses. */
+static rlim_t data_bytes(void)
+{
+    char text[200] = "";
+    unsigned long long pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0 || sscanf(text, "%*u %*u %*u %*u %*u %llu", &pages) != 1)
+        return 0;
+    return pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
 static int set_limits(const ApartLimits *limits)
 {
+    rlim_t had = data_bytes();
     int rc = limit(RLIMIT_CORE, 0);
     rc = rc ? rc : limit(RLIMIT_FSIZE, 0);
     rc = rc ? rc : limit(RLIMIT_NOFILE, 0);
     rc = rc ? rc : limit(RLIMIT_CPU, limits->cpu_seconds);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     /* Not the address space: keel-trial has hundreds of GiB of it reserved. */
-    rc = rc ? rc : limit(RLIMIT_DATA, limits->memory_bytes);
+    rc = rc ? rc : limit(RLIMIT_DATA, had + limits->memory_bytes);
+#else
+    (void)had;
 #endif
     return rc;
 }

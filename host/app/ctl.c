@@ -44,6 +44,7 @@ static const char help[] =
     "        --write-back        store the values in the sources, as the new defaults\n"
     "  screenshot FILE           what the window shows, as PNG\n"
     "  snapshot FILE [SLOT]      the slot's whole state, for keel state and keel replay --from\n"
+    "        --foreign           also where pointers lead out of it\n"
     "  log [-n N] [--follow]     the newest N lines (20), and those to come\n"
     "  quit                      end the host\n"
     "\n"
@@ -357,6 +358,7 @@ static int parse(int argc, char **argv, Ctl *ctl)
                                             {"write-back", no_argument, NULL, 'w'},
                                             {"frames", no_argument, NULL, 'm'},
                                             {"replay", no_argument, NULL, 'p'},
+                                            {"foreign", no_argument, NULL, 'O'},
                                             {"follow", no_argument, NULL, 'F'},
                                             {"lines", required_argument, NULL, 'n'},
                                             {"help", no_argument, NULL, 'h'},
@@ -400,6 +402,9 @@ static int parse(int argc, char **argv, Ctl *ctl)
             break;
         case 'm':
             ctl->frames = 1;
+            break;
+        case 'O':
+            ctl->foreign = 1;
             break;
         case 'p':
             ctl->replay = 1;

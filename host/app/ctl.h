@@ -9,7 +9,7 @@ enum { DONE = 0, REFUSED = 1, TROUBLE = 2 }; /* exit statuses */
 typedef struct Ctl {
     const char *target; /* name or path; NULL: default */
     const char *file, *state, *slot;
-    int json, retry, same, follow, write_back, frames, replay;
+    int json, retry, same, follow, write_back, frames, replay, foreign;
     long lines;
     double timeout;
     Client *client;

@@ -1,4 +1,5 @@
 /* `keel ctl snapshot`. Main thread. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,7 +7,17 @@
 
 #include "app/commands.h"
 #include "app/ctl.h"
+#include "app/state_foreign.h"
 #include "app/text.h"
+
+static int refused(const char *part, const char *text)
+{
+    unlink(part);
+    fputs("keel ctl: not written: ", stderr);
+    text_print(stderr, text);
+    fputc('\n', stderr);
+    return REFUSED;
+}
 
 int ctl_snapshot(Ctl *ctl, int count, char **args)
 {
@@ -18,12 +29,20 @@ int ctl_snapshot(Ctl *ctl, int count, char **args)
                          "");
     size_t used = strlen(path);
     snprintf(path + used, sizeof path - used, "%s%s", used ? "/" : "", args[0]);
+    char part[sizeof path + 8];
+    snprintf(part, sizeof part, "%s.part", path);
     json_t *result;
     int status = ctl_ask(ctl, "snapshot",
-                         json_pack("{s:s, s:s*}", "file", path, "slot", count > 1 ? args[1] : NULL),
+                         json_pack("{s:s, s:s*}", "file", part, "slot", count > 1 ? args[1] : NULL),
                          &result);
     if (status)
         return status;
+    Error err = {0};
+    if ((!ctl->foreign && state_foreign_check(part, &err)) ||
+        (rename(part, path) && err_errno(&err, KEEL_EIO, errno, "cannot rename it to %s", path))) {
+        json_decref(result);
+        return refused(part, err.text);
+    }
     if (ctl->json)
         ctl_print_json(result);
     else

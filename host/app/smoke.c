@@ -369,6 +369,12 @@ static int parse(int argc, char **argv, Smoke *smoke)
               stderr);
         return 3;
     }
+    if (smoke->snapshot && !smoke->journal) {
+        fputs("keel smoke: --state is what a session begins with, and --replay gives the session; "
+              "give both\n",
+              stderr);
+        return 3;
+    }
     smoke->old_path = argv[optind];
     smoke->new_path = argv[optind + 1];
     return 0;

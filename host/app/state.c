@@ -466,7 +466,9 @@ int app_state(int argc, char **argv)
     if (status >= 0)
         return status;
     if (optind == argc)
-        return wrong("dump, diff or set?");
+        return wrong("say what: dump, diff or set");
+    if (c.slot && !c.live)
+        return wrong("--slot is for a running host, which --name or --socket gives");
     const char *what = argv[optind++];
     char **rest = argv + optind;
     int count = argc - optind;

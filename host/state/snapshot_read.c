@@ -214,7 +214,9 @@ static int front(SnapshotReader *r, Error *err)
     if (!head(r, &h) || h.kind != CBOR_TAG || h.argument != CBOR_SELF_DESCRIBED ||
         !expect(r, CBOR_ARRAY, &count) || !text(r, magic, sizeof magic) ||
         strcmp(magic, "keel state") != 0)
-        return err_set(err, KEEL_EDATA, "not a snapshot of Keel");
+        return err_set(err, KEEL_EDATA,
+                       "not a snapshot of Keel: those come from keel ctl snapshot and, as "
+                       "NAME.state, from keel run --state");
     if (!expect(r, CBOR_UINT, &version))
         return damaged(r, err, "its version");
     if (version < 1 || version > SNAPSHOT_VERSION)
@@ -242,7 +244,7 @@ static int begin(int fd, int owned, SnapshotReader **ret, Error *err)
     SnapshotReader *r = calloc(1, sizeof *r);
     int rc = r ? KEEL_OK : err_set(err, KEEL_ENOMEM, "no memory to read a snapshot");
     if (rc == KEEL_OK && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)))
-        rc = err_set(err, KEEL_EDATA, "not a file");
+        rc = err_set(err, KEEL_EDATA, "a folder or a device, not a snapshot: name the file");
     if (rc == KEEL_OK) {
         *r = (SnapshotReader){.fd = fd, .size = (uint64_t)st.st_size};
         rc = front(r, err);

@@ -265,6 +265,16 @@ class Replay(keeltest.KeelTest):
         self.assertEqual(done.returncode, 2)
         self.sentence(done.stderr)
 
+    def test_what_no_replay_can_have_is_told_by_name(self):
+        """Also in the first frame, and where two states of gibibytes of addresses are open."""
+        self.place(keeltest.build(keeltest.counter(1, includes="#include <unistd.h>",
+                                                   frame="s->extra[2] = (uint64_t)getpid();")), "c.so")
+        done = self.keel("record", "c.so", "-o", "j", "--frames", "5", "--headless", "--fps", "max")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.keel("replay", "j")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"differs after frame 0 (.|\n)*struct st at 0x\w+\.extra\[2\]: \d+ → \d+\n")
+
     def test_wrong_use(self):
         self.record(world(), 5)
         with open(self.path("text"), "w") as f:
@@ -274,6 +284,9 @@ class Replay(keeltest.KeelTest):
             done = self.keel("replay", *args)
             self.assertEqual(done.returncode, 2, args)
             self.assertEqual(len(done.stderr.strip().split("\n")), 1, done.stderr)
+        done = self.keel("smoke", "world.so", "world.so", "--state", "text")
+        self.assertEqual(done.returncode, 2)
+        self.sentence(done.stderr)
         done = self.keel("record", "world.so")
         self.assertEqual(done.returncode, 2)
         self.assertIn("where to", done.stderr)

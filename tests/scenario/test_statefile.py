@@ -156,7 +156,8 @@ class State(keeltest.KeelTest):
         path = self.written()
         for args in ([], ["dump"], ["diff", path], ["set", path], ["bogus", path],
                      ["dump", "zoo.so"], ["dump", "nothing"], ["dump", path, "--bogus"],
-                     ["diff", path, "zoo.so"], ["set", path, "count=1", "--module", "nothing"]):
+                     ["diff", path, "zoo.so"], ["set", path, "count=1", "--module", "nothing"],
+                     ["dump", path, "--slot", "zoo"], ["dump", "."], []):
             done = self.keel("state", *args)
             self.assertEqual(done.returncode, 2, args)
             self.sentence(done.stderr)
@@ -173,6 +174,27 @@ class State(keeltest.KeelTest):
         self.assertEqual(self.state("dump", "alone", "first.name"), '"c"\n')
         self.state("set", "alone", "first.name=ape")
         self.assertEqual(self.state("dump", "alone", "first.name"), '"ape"\n')
+
+    def test_pointers_that_lead_out_of_it_are_refused_by_name(self):
+        leaky = ZOO.replace("uint64_t frames;", "uint64_t frames; void *outside; struct { int *also[2]; } in;")
+        leaky = leaky.replace("z->literal =", "z->outside = stdout; z->in.also[1] = (int *)&environ; z->literal =")
+        leaky = leaky.replace("#include <stdlib.h>", "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>")
+        self.place(build(leaky.replace("static void call", "static FILE *volatile log_file; static void call")
+                         .replace("z->call = call", "log_file = stderr; z->call = call")), "zoo.so")
+        host = self.host("zoo.so", "--fps", "200")
+        host.wait("generation 1")
+        host.frames_pass(3)
+        ctl = ("ctl", "--socket", host.socket_path, "snapshot", "out.state")
+        done = self.keel(*ctl)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.sentence(done.stderr)
+        for name in (r"struct zoo\.outside \(0x7", r"struct zoo\.in\.also\[\] \(0x", r"log_file \(0x7",
+                     "3 pointers lead out of the state"):
+            self.assertRegex(done.stderr, name)
+        self.assertEqual([x for x in os.listdir(self.dir) if "out.state" in x], [])
+        self.assertEqual(self.keel(*ctl, "--foreign").returncode, 0)
+        self.assertEqual(self.state("dump", "out.state", "first.name"), '"c"\n')
+        host.end()
 
     def test_without_debug_information_there_are_no_names(self):
         self.place(build(ZOO, flags=("-g0",)), "zoo.so")

@@ -6,6 +6,13 @@
 #include "app/status_view.c"
 #include "app/text.c"
 
+/* What is in a snapshot is nothing of this test. */
+int state_foreign_check(const char *file, Error *err)
+{
+    (void)file, (void)err;
+    return KEEL_OK;
+}
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
