@@ -35,7 +35,8 @@ static FaultKind odd_feed(ReplayResult *result, const char *what)
     return FAULT_ERROR;
 }
 
-static FaultKind follow(Playback *playback, const ShadowRequest *request, ReplayResult *result)
+static FaultKind follow(Playback *playback, const ShadowRequest *request, LooseHash *loose,
+                        ReplayResult *result)
 {
     Slot *slot = playback->slot;
     JournalRecord record;
@@ -61,9 +62,7 @@ static FaultKind follow(Playback *playback, const ShadowRequest *request, Replay
             if (kind != FAULT_NONE)
                 return kind;
         }
-        feed_answer(request->feed,
-                    checks ? 0 : state_hash_loose(request->state, request->images, 2),
-                    checks ? &call.answer : NULL);
+        feed_answer(request->feed, checks ? 0 : loose_now(loose), checks ? &call.answer : NULL);
         result->frames_run++;
     }
 }
@@ -85,8 +84,12 @@ FaultKind shadow_run(const ShadowRequest *request, ReplayResult *result)
     FaultKind kind = FAULT_NONE;
     if (carry_load(&slot, request->carried, request->carried_bytes))
         kind = odd_feed(result, "what the slot is outside its state was damaged on the way");
+    LooseHash *loose = NULL; /* whole once, while frames wait in the feed */
+    if (kind == FAULT_NONE && loose_new(request->state, request->images, 2, &loose))
+        kind = odd_feed(result, "there is no memory for the hashes of its state");
     if (kind == FAULT_NONE)
-        kind = follow(&playback, request, result);
+        kind = follow(&playback, request, loose, result);
+    loose_free(loose);
     if (kind == FAULT_NONE)
         snprintf(result->phase, sizeof result->phase, "done");
     else

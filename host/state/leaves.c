@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "state/internal.h"
+#include "state/leaf.h"
 
 enum { IMAGES = 16 };
 
@@ -30,34 +31,6 @@ struct Leaves {
     StateHashes sum;
 };
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9); /* splitmix64's finalizer */
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static int is_zero(const uint64_t *words)
-{
-    uint64_t any = 0;
-    for (int i = 0; i < PAGE_BYTES / 8; i++)
-        any |= words[i];
-    return !any;
-}
-
-static int points(const uint64_t *words, uint64_t first, uint64_t span)
-{
-    uint64_t hits = 0;
-    for (int i = 0; i < PAGE_BYTES / 8; i++)
-        hits |= words[i] - first < span;
-    return hits != 0;
-}
-
-static uint64_t place(uint32_t id, const void *page)
-{
-    return mix(hash_bytes(page, PAGE_BYTES).low + id * UINT64_C(0x9e3779b97f4a7c15));
-}
-
 static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
 {
     const uint64_t *words = (const uint64_t *)(const void *)page;
@@ -67,13 +40,13 @@ static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
     if (id == 0) { /* how far memory was used once depends on pins, not on the module */
         memcpy(exact, page, PAGE_BYTES);
         ((ArenaHead *)(void *)exact)->high = 0;
-        uint64_t hash = place(id, exact);
+        uint64_t hash = leaf_place(id, exact);
         return (Leaf){hash, hash};
     }
-    if (is_zero(words))
+    if (leaf_is_zero(words))
         return (Leaf){0, 0};
-    if (!span || !points(words, first, span)) {
-        uint64_t hash = place(id, page);
+    if (!span || !leaf_points(words, first, span)) {
+        uint64_t hash = leaf_place(id, page);
         return (Leaf){hash, hash};
     }
     leaves->pointing[id] = 1;
@@ -88,7 +61,7 @@ static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
             break;
         }
     }
-    return (Leaf){place(id, exact), place(id, loose)};
+    return (Leaf){leaf_place(id, exact), leaf_place(id, loose)};
 }
 
 static int counted(const State *state, uint32_t id)
@@ -246,32 +219,4 @@ int state_hashes(const State *state, StateHashes *ret)
         return KEEL_EUNSUPPORTED;
     *ret = state->leaves->sum;
     return KEEL_OK;
-}
-
-/* As leaf_of, with all images in which words may point; only `loose`. */
-static uint64_t loose_of(uint32_t id, const uint8_t *page, const StateSpan *images, int count)
-{
-    const uint64_t *words = (const uint64_t *)(const void *)page;
-    uint64_t loose[PAGE_BYTES / 8];
-    if (id && is_zero(words))
-        return 0;
-    memcpy(loose, page, PAGE_BYTES);
-    if (id == 0)
-        ((ArenaHead *)(void *)loose)->high = 0;
-    for (int k = 0; k < count && id; k++)
-        for (int i = 0; i < PAGE_BYTES / 8; i++)
-            if (words[i] - (uintptr_t)images[k].address < images[k].bytes)
-                loose[i] = UINT64_C(0xC0DE) << 48;
-    return place(id, loose);
-}
-
-uint64_t state_hash_loose(const State *state, const StateSpan *images, int count)
-{
-    uint32_t top = arena_top(state), meta = meta_pages(top);
-    uint64_t sum = 0;
-    for (uint32_t id = 0; id < meta; id++)
-        sum += loose_of(id, state->base + (uint64_t)id * PAGE_BYTES, images, count);
-    for (uint32_t id = state->data_first; id < state->data_first + top; id++)
-        sum += loose_of(id, state->base + (uint64_t)id * PAGE_BYTES, images, count);
-    return sum;
 }

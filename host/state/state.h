@@ -127,6 +127,12 @@ int state_hashes(const State *state, StateHashes *ret); /* KEEL_EUNSUPPORTED: no
  * `images` count by that alone. */
 struct StateSpan;
 uint64_t state_hash_loose(const State *state, const struct StateSpan *images, int count);
+/* The same of an adopted state, whose memory only this process writes, again and again: at the cost
+ * of the pages that were written since it was adopted. At most two images. KEEL_ENOMEM. */
+typedef struct LooseHash LooseHash;
+int loose_new(const State *state, const struct StateSpan *images, int count, LooseHash **ret);
+uint64_t loose_now(LooseHash *loose);
+void loose_free(LooseHash *loose); /* NULL is fine */
 
 /* ---- frames ([frame]) ---- */
 
