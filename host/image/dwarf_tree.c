@@ -398,6 +398,8 @@ static void read_unit(Tree *t, const DieSection *s, Cursor c, uint64_t abbreviat
 
 static void read_section(Tree *t, const DieSection *s, uint64_t base, int is_types)
 {
+    if (!s->bytes)
+        return; /* it isn't there: no place to count from */
     Cursor all = {s->data, s->data + s->bytes, 0};
     t->base = base;
     while (cursor_left(&all) && !t->failed && !t->dies->is_broken) {
