@@ -53,6 +53,7 @@ class Warm(keeltest.KeelTest):
 
     def setUp(self):
         super().setUp()
+        self.env = dict(self.env, ASAN_OPTIONS="detect_leaks=0")  # the driver has its own
         Warm.number += 1
         self.slot = "v%dx%d" % (os.getpid(), Warm.number)
         self.place(show("one", "0x203040ff"), self.so())
