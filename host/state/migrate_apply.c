@@ -78,6 +78,15 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
             if (mode == APPLY_WRITE && f != t)
                 memcpy(t, f, op->bytes);
             break;
+        case OP_WIDER: {
+            uint64_t wide = 0;
+            memcpy(&wide, f, op->bytes);
+            if (op->from_bits) /* it has a sign */
+                wide = (uint64_t)((int64_t)(wide << (64 - 8 * op->bytes)) >> (64 - 8 * op->bytes));
+            if (mode == APPLY_WRITE)
+                memcpy(t, &wide, op->to_bits);
+            break;
+        }
         case OP_NUMBER:
         case OP_BITS:
         case OP_ENUM: {
@@ -310,6 +319,10 @@ static int new_size(Walk *w, const Object *object, const Pair *pair, uint64_t *r
                    ? walk_refuse(w, "no room in the state for so many %s",
                                  plan_text(w->m, pair->name))
                    : 0;
+    if (object->bytes == pair->from_bytes && pair->from_bytes && pair->to_bytes) {
+        *ret = pair->to_bytes;
+        return 0;
+    }
     if (!pair->from_bytes || !pair->to_bytes || object->bytes % pair->from_bytes)
         return walk_refuse(w,
                            "a block of %llu bytes is called %s by a pointer, and isn't a whole "
@@ -361,8 +374,7 @@ static int find_places(Walk *w)
         if (rc)
             return rc;
         uint64_t align = pair->to_align;
-        if (heap_find(w->state, object->at, &room) && bytes <= room &&
-            !((uintptr_t)object->at & (align - 1)))
+        if (index_room(w, object, &room) && bytes <= room && !((uintptr_t)object->at & (align - 1)))
             continue;
         rc = new_type(w, object, pair, &type);
         if (rc)
@@ -373,26 +385,19 @@ static int find_places(Walk *w)
             return walk_refuse(w, "no room in the state for a %s that grows to %llu bytes",
                                plan_text(w->m, pair->name), (unsigned long long)bytes);
         object->flags |= OBJECT_MOVED;
-        index_moved(w, object);
+        if (index_moved(w, object))
+            return walk_refuse(w, "no memory to move a %s", plan_text(w->m, pair->name));
         w->result->moved++;
     }
     return 0;
 }
 
 /* Its record in the allocator says what it is now. */
-static int settle(Walk *w, Object *object, const Pair *pair)
+static int settle(Walk *w, const Object *object, const Pair *pair)
 {
-    ArenaHead *arena = arena_head(w->state);
     uint64_t bytes, room;
     uint32_t type;
-    if (object->to != object->at) {
-        int is_root = arena->root == (uintptr_t)object->at;
-        state_free(w->state, object->at);
-        if (is_root)
-            arena->root = (uintptr_t)object->to;
-        return 0;
-    }
-    ObjectHead *head = heap_find(w->state, object->at, &room);
+    ObjectHead *head = index_room(w, object, &room);
     int rc = head ? new_size(w, object, pair, &bytes)
                   : walk_refuse(w, "the records of the state are damaged");
     rc = rc ? rc : new_type(w, object, pair, &type);
@@ -401,8 +406,23 @@ static int settle(Walk *w, Object *object, const Pair *pair)
     head->type = type;
     if (type == TYPE_OPAQUE)
         head->count = bytes;
-    arena->live_bytes += bytes - object->bytes;
+    arena_head(w->state)->live_bytes += bytes - object->bytes;
     return 0;
+}
+
+/* Where those were that moved, which pointers were followed from until now. */
+static void leave_places(Walk *w)
+{
+    ArenaHead *arena = arena_head(w->state);
+    for (uint32_t i = 0; i < w->count && w->result->moved; i++) {
+        const Object *object = &w->objects[i];
+        if (!object->at || object->to == object->at)
+            continue;
+        int is_root = arena->root == (uintptr_t)object->at;
+        state_free(w->state, object->at);
+        if (is_root)
+            arena->root = (uintptr_t)object->to;
+    }
 }
 
 static int convert(Walk *w, const Object *object, const Pair *pair)
@@ -465,14 +485,13 @@ int apply_objects(Walk *w)
             continue;
         }
         rc = convert(w, object, &pair);
+        if (!rc && object->to == object->at)
+            rc = settle(w, object, &pair);
         uint64_t count = has_tail(&pair, object) ? 1 : elements(object, &pair);
         w->rewritten[object->pair] += count;
         w->result->objects += count;
     }
-    for (uint32_t i = 0; i < w->count && !rc; i++) {
-        Object *object = &w->objects[i];
-        if (object->at && object->pair && !pair_at(w->m, object->pair)->same)
-            rc = settle(w, object, pair_at(w->m, object->pair));
-    }
+    if (!rc)
+        leave_places(w);
     return rc;
 }

@@ -63,6 +63,9 @@ static int take(Walk *w, ObjectHead *head, uint64_t room)
     object->pair = pair_of(w, head->type);
     object->flags = head->reserved & 1 ? OBJECT_MARKED : 0;
     object->count = head->type == TYPE_OPAQUE ? 1 : head->count;
+    w->loose += head->type == TYPE_OPAQUE ||
+                (object->pair &&
+                 w->m->from->types[pair_at(w->m, object->pair)->from].kind != SCHEMA_RECORD);
     return 0;
 }
 
@@ -87,8 +90,12 @@ static int take_slab(Walk *w, uint32_t page)
         if (rc)
             return rc;
     }
-    PageObjects here = {
-        .first = first, .count = info.fresh, .run = page, .slot_bytes = bytes, .pair = UINT32_MAX};
+    PageObjects here = {.first = first,
+                        .count = info.fresh,
+                        .run = page,
+                        .slot_bytes = bytes,
+                        .inverse = (uint32_t)((UINT64_C(1) << 32) / bytes + 1),
+                        .pair = UINT32_MAX};
     for (uint32_t i = first; i < w->count; i++) {
         const Object *object = &w->objects[i];
         const uint8_t *slot = page_address(w->state, page) + (uint64_t)(i - first) * bytes;
@@ -101,7 +108,25 @@ static int take_slab(Walk *w, uint32_t page)
     return 0;
 }
 
-uint32_t index_start(const Walk *w, uint64_t address, int *ret_moved)
+/* Exact while offset × slot_bytes is below 2^32: a slab has eight slots, or one page. */
+static uint32_t slot_of(const PageObjects *here, uint32_t offset)
+{
+    if (here->slot_bytes > 16384)
+        return offset / here->slot_bytes;
+    return (uint32_t)((uint64_t)offset * here->inverse >> 32);
+}
+
+ObjectHead *index_room(const Walk *w, const Object *object, uint64_t *ret_room)
+{
+    uint64_t page = (uint64_t)(object->at - page_address(w->state, 0)) / PAGE_BYTES;
+    const PageObjects *here = &w->pages[page < w->top ? page : 0];
+    if (!here->count || here->opaque)
+        return heap_find(w->state, object->at, ret_room);
+    *ret_room = here->slot_bytes - HEAD_BYTES;
+    return (ObjectHead *)(void *)object->at - 1;
+}
+
+uint32_t index_start(const Walk *w, uint64_t address, uint64_t *ret_now)
 {
     if (!w->pages) /* no index is made where all objects stay as they are */
         return UINT32_MAX;
@@ -110,20 +135,26 @@ uint32_t index_start(const Walk *w, uint64_t address, int *ret_moved)
     if (!here->count || here->opaque)
         return UINT32_MAX;
     uint32_t offset = (uint32_t)(address - (uintptr_t)page_address(w->state, here->run));
-    if (offset % here->slot_bytes != HEAD_BYTES || offset / here->slot_bytes >= here->count)
+    uint32_t slot = slot_of(here, offset);
+    if (offset - slot * here->slot_bytes != HEAD_BYTES || slot >= here->count)
         return UINT32_MAX;
-    *ret_moved = here->moved;
+    uint64_t moved = here->moved ? w->moved_to[here->first + slot] : 0;
+    *ret_now = moved ? moved : address;
     return here->pair;
 }
 
-void index_moved(Walk *w, const Object *object)
+int index_moved(Walk *w, const Object *object)
 {
+    if (!w->moved_to && !(w->moved_to = calloc(w->count, sizeof *w->moved_to)))
+        return KEEL_ENOMEM;
+    w->moved_to[object - w->objects] = (uintptr_t)object->to;
     uint64_t page = (uint64_t)(object->at - page_address(w->state, 0)) / PAGE_BYTES;
     if (!w->pages[page].count)
-        return;
+        return KEEL_OK;
     uint32_t run = w->pages[page].run, pages = page_info(w->state, run)->pages;
     for (uint32_t i = 0; i < pages && run + i < w->top; i++)
         w->pages[run + i].moved = 1;
+    return KEEL_OK;
 }
 
 static int take_large(Walk *w, uint32_t page)
@@ -174,6 +205,7 @@ void index_done(Walk *w)
     free(w->objects);
     free(w->pages);
     free(w->larges);
+    free(w->moved_to);
     free(w->pair_of_type);
     free(w->queue);
 }
@@ -206,7 +238,7 @@ static Object *find_at(const Walk *w, uint64_t look, uint64_t address)
     if (!here->count)
         return find_large(w, address);
     uint32_t offset = (uint32_t)(look - (uintptr_t)page_address(w->state, here->run));
-    uint32_t slot = offset / here->slot_bytes;
+    uint32_t slot = slot_of(here, offset);
     return slot < here->count ? holds(&w->objects[here->first + slot], address) : NULL;
 }
 

@@ -119,10 +119,18 @@ static void make_number(Making *k, uint32_t from, uint32_t to, const Where *at)
     }
     int same = a->bytes == b->bytes && !((a->flags ^ b->flags) & SCHEMA_SIGNED) &&
                (a->kind == b->kind || (a->kind == SCHEMA_ENUM && b->kind == SCHEMA_INT));
-    if (same)
+    int is_signed = (a->flags & SCHEMA_SIGNED) != 0;
+    if (same) {
         emit_copy(k, at->from, at->to, a->bytes);
-    else
+    } else if (a->kind == SCHEMA_INT && b->kind == SCHEMA_INT && a->bytes < b->bytes &&
+               b->bytes <= 8 && (!is_signed || b->flags & SCHEMA_SIGNED)) {
+        Op op = op_here(k, OP_WIDER, at, from, to);
+        op.from_bits = (uint8_t)is_signed;
+        op.to_bits = (uint8_t)b->bytes;
+        emit(k, &op);
+    } else {
         emit_here(k, OP_NUMBER, at, from, to);
+    }
 }
 
 static int is_named_record(const SchemaType *t)

@@ -7,6 +7,7 @@
 /* One step of rewriting an object. Offsets are from the object's, or an array element's, start. */
 typedef enum OpKind {
     OP_COPY,    /* bytes */
+    OP_WIDER,   /* an integer of `bytes` to one of to_bits bytes that has room; from_bits: signed */
     OP_NUMBER,  /* from one kind of number to another */
     OP_BITS,    /* the same, a bit field on one side at least */
     OP_ENUM,    /* by the enumerator's name */

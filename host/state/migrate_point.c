@@ -225,10 +225,10 @@ static int is_in_image(const Walk *w, uint64_t value)
 int point_translate(Walk *w, const Op *op, uint64_t value, uint64_t *ret)
 {
     if (value - (uintptr_t)w->state->base < w->state->max_bytes) {
-        int moved = 0;
-        uint32_t pair = index_start(w, value, &moved);
-        if (pair != UINT32_MAX && pair && !moved && pair_at(w->m, pair)->from == op->from_type) {
-            *ret = value; /* to the start of what stays where it is */
+        uint64_t now = value;
+        uint32_t pair = index_start(w, value, &now);
+        if (pair != UINT32_MAX && pair && pair_at(w->m, pair)->from == op->from_type) {
+            *ret = now; /* to its start, called what it is */
             return 0;
         }
         const Object *object = index_find(w, value);

@@ -27,6 +27,8 @@ typedef struct Object {
 typedef struct PageObjects {
     uint32_t first, count; /* objects; count 0: none, or a large one's */
     uint32_t run, slot_bytes;
+    uint32_t
+        inverse;    /* of slot_bytes: 2^32 / it, rounded up; a division costs more than all else */
     uint32_t pair;  /* of all of them, or UINT32_MAX */
     uint8_t opaque; /* one is opaque, or doesn't begin right behind its slot's head */
     uint8_t moved;  /* one has to move */
@@ -72,8 +74,12 @@ typedef struct Walk {
 
     Object *objects;
     uint32_t count, room;
+    uint32_t
+        loose; /* objects whose type pointers may tell: opaque ones, and such as aren't records */
     PageObjects *pages;
     uint32_t top;
+    uint64_t
+        *moved_to;    /* by object, once one moves: where to, or 0; close together, unlike those */
     uint32_t *larges; /* objects with a run of their own, by address */
     uint32_t large_count, large_room;
     uint32_t *pair_of_type; /* by arena type id; UINT32_MAX: not asked yet */
@@ -108,9 +114,11 @@ int index_build(Walk *w);
 void index_done(Walk *w);
 Object *index_find(const Walk *w, uint64_t address); /* also one behind its end; NULL */
 /* What can be said of an address without looking at its object, which would be another cache miss:
- * the pair of typed objects, if one begins there. UINT32_MAX: look. */
-uint32_t index_start(const Walk *w, uint64_t address, int *ret_moved);
-void index_moved(Walk *w, const Object *object);
+ * the pair of typed objects, if one begins there, and where that will be. UINT32_MAX: look. */
+uint32_t index_start(const Walk *w, uint64_t address, uint64_t *ret_now);
+int index_moved(Walk *w, const Object *object);
+/* The allocator's head of an object and the bytes that its place has room for; NULL: damaged. */
+ObjectHead *index_room(const Walk *w, const Object *object, uint64_t *ret_room);
 
 /* migrate_typing.c: what opaque blocks hold, by the pointers that lead to them */
 int typing_run(Walk *w);

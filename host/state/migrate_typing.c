@@ -151,10 +151,10 @@ static int retype(Walk *w, Object *object, const Op *op)
 
 static int reach(Walk *w, const Op *op, uint64_t value)
 {
-    int moved;
+    uint64_t now;
     if (value - (uintptr_t)w->state->base >= w->state->max_bytes)
         return 0;
-    uint32_t pair = index_start(w, value, &moved);
+    uint32_t pair = index_start(w, value, &now);
     if (pair != UINT32_MAX && pair && pair_at(w->m, pair)->from == op->from_type &&
         from_type(w, op->from_type)->kind == SCHEMA_RECORD)
         return 0; /* called what it is */
@@ -259,6 +259,8 @@ static int check_unknown(Walk *w, const Object *object)
 int typing_run(Walk *w)
 {
     int rc = 0;
+    if (!w->loose) /* all are called what they are */
+        return 0;
     const StaticPlan *statics = (const StaticPlan *)(const void *)w->m->statics.data;
     for (size_t i = 0; i < w->m->statics.bytes / sizeof *statics && !rc; i++) {
         const StaticPlan plan = ((const StaticPlan *)(const void *)w->m->statics.data)[i];
