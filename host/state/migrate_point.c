@@ -238,6 +238,8 @@ int point_translate(Walk *w, const Op *op, uint64_t value, uint64_t *ret)
         return 0;
     }
     if (!is_in_image(w, value)) {
+        if (w->m->from->types[op->from_type].kind != SCHEMA_FUNCTION && !w->outside_count++)
+            snprintf(w->outside, sizeof w->outside, "%s", path_of(w, op));
         *ret = value;
         return 0;
     }

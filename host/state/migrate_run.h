@@ -103,6 +103,8 @@ typedef struct Walk {
     } here;
     char odd[200]; /* the first of what can only be reported */
     uint64_t odd_count;
+    char outside[200]; /* the first that points to what is neither the state's nor the image's */
+    uint64_t outside_count;
 } Walk;
 
 /* Remembers the first failure. */

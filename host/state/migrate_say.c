@@ -130,6 +130,12 @@ void say_result(Walk *w)
         if (w->odd_count > 1)
             add(&line, " and %llu more like it", (unsigned long long)w->odd_count - 1);
     }
+    if (w->outside_count)
+        add(&line, "%s %s%s%s%s outside of the state (libc's heap, a library) and stay%s as %s",
+            line.at ? ";" : "", w->outside, w->outside_count > 1 ? " and " : "",
+            w->outside_count > 1 ? thousands(w->outside_count - 1, number) : "",
+            w->outside_count > 1 ? " more point" : " points", w->outside_count > 1 ? "" : "s",
+            w->outside_count > 1 ? "they are" : "it is");
     if (w->odd_words)
         add(&line, "%s %llu words of untyped memory look like pointers to objects that moved",
             line.at ? ";" : "", (unsigned long long)w->odd_words);

@@ -4,6 +4,7 @@ swapped in, and what the new code finds is compared with what the oracle says it
     migrate.py [--pairs N] [--seed S]    S alone repeats one chain of swaps
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import random
@@ -23,9 +24,13 @@ COMPILERS = [c for c in ("gcc", "clang") if shutil.which(c)]
 OPTIONS = argparse.Namespace(pairs=40, seed=None)
 
 
-def compiled(p, number, first, r):
-    return build(source(p, number, first), compiler=r.choice(COMPILERS),
-                 flags=[r.choice(("-O0", "-O2")), "-Wno-unused", "-Wno-unused-parameter"])
+def compiled(text, r):
+    compiler, flags = r
+    return build(text, compiler=compiler, flags=[flags, "-Wno-unused", "-Wno-unused-parameter"])
+
+
+def with_what(r):
+    return r.choice(COMPILERS), r.choice(("-O0", "-O2"))
 
 
 def found(host, after):
@@ -44,45 +49,63 @@ def found(host, after):
     return said
 
 
+class Step:
+    """One edit: the module, what it must find; `lossy`: the module that must be refused before."""
+
+    def __init__(self, story, number, made, expected, lossy=None):
+        self.story, self.number, self.made, self.expected, self.lossy = story, number, made, expected, lossy
+
+
+def prepared(pool, seed, swaps):
+    """A chain of swaps, whose compilers are set to work at once: hosts have no say in what is edited."""
+    r = random.Random(seed)
+    p = Program(seed)
+    story = ["seed %s" % seed]
+    text = source(p, 1, True)
+    steps = [Step("\n".join(story), 1, pool.submit(compiled, text, with_what(r)), p.expected())]
+    probation = r.choice(("1", "3", "1000000"))
+    for swap in range(swaps):
+        small = p.too_small() if r.random() < 0.15 else None
+        lossy = small and (pool.submit(compiled, source(small[0], 1000 + swap, False), with_what(r)), small[1])
+        p, done = p.edit()
+        story.append("; ".join(done))
+        made = pool.submit(compiled, source(p, swap + 2, False), with_what(r))
+        steps.append(Step("\n".join(story), swap + 2, made, p.expected(), lossy))
+    return probation, steps
+
+
 class Migrate(keeltest.KeelTest):
-    def chain(self, seed, swaps):
-        r = random.Random(seed)
-        p = Program(seed)
-        story = ["seed %s" % seed]
-        host = self.running(compiled(p, 1, True, r), "--probation",
-                            r.choice(("1", "3", "1000000")))
-        self.assertEqual(found(host, 0), p.expected(), story)
+    def chain(self, probation, steps):
+        host = self.running(steps[0].made.result(), "--probation", probation)
+        self.assertEqual(found(host, 0), steps[0].expected, steps[0].story)
         generation = 1
-        for swap in range(swaps):
+        for step in steps[1:]:
             mark = host.mark()
-            lossy = p.too_small() if r.random() < 0.15 else None
-            if lossy:
-                self.place(compiled(lossy[0], 1000 + swap, False, r))
+            if step.lossy:
+                self.place(step.lossy[0].result())
                 said = host.wait("m: refused: .*", after=mark).string
-                self.assertRegex(said, r"struct %s: .* doesn't fit" % lossy[1].replace(".", r"\."),
-                                 story)
+                self.assertRegex(said, r"struct %s: .* doesn't fit" % step.lossy[1].replace(".", r"\."),
+                                 step.story)
                 self.assertEqual(host.slot()["generation"], generation)
                 mark = host.mark()
-            p, done = p.edit()
-            story.append("; ".join(done))
-            number = swap + 2
-            self.place(compiled(p, number, False, r))
-            host.wait("build %d runs|m: refused|taken back out" % number, after=mark)
-            self.assertEqual(host.texts("refused|taken back out|rolled back|LOST", mark), [],
-                             "\n".join(story))
-            is_, must = found(host, mark), p.expected()
-            for name in must:
-                self.assertEqual(is_.get(name), must[name],
-                                 "%s after\n%s" % (name, "\n".join(story)))
+            self.place(step.made.result())
+            host.wait("build %d runs|m: refused|taken back out" % step.number, after=mark)
+            self.assertEqual(host.texts("refused|taken back out|rolled back|LOST", mark), [], step.story)
+            is_ = found(host, mark)
+            for name in step.expected:
+                self.assertEqual(is_.get(name), step.expected[name],
+                                 "%s after\n%s" % (name, step.story))
             generation = host.slot()["generation"]
         host.end()
 
     def test_random_edits(self):
-        if OPTIONS.seed is not None:
-            self.chain(OPTIONS.seed, CHAIN)
-            return
-        for seed in range(OPTIONS.pairs // CHAIN):
-            self.chain(seed, CHAIN)
+        seeds = [OPTIONS.seed] if OPTIONS.seed is not None else list(range(OPTIONS.pairs // CHAIN))
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            ahead = [prepared(pool, seed, CHAIN) for seed in seeds[:1]]
+            for seed in seeds[1:] + [None]:
+                if seed is not None:
+                    ahead.append(prepared(pool, seed, CHAIN))
+                self.chain(*ahead.pop(0))
 
 
 if __name__ == "__main__":

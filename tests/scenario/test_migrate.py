@@ -150,6 +150,16 @@ class Migrate(keeltest.KeelTest):
         host.wait("bad 0, lives 9")
         host.end()
 
+    def test_what_is_libcs_stays_and_is_told(self):
+        types = "struct st { %s const char *path; int n; };"
+        first = module(1, types % "", start="keel_state(k, struct st)->path = getenv(\"PATH\");")
+        host = self.swapped(first, module(
+            2, types % "long more;", look="if (keel_state(k, struct st)->path == getenv(\"PATH\"))"
+                                          " keel_info(k, \"the same path\");"))
+        host.wait("the same path")
+        host.wait(r"more = 0 for all; struct st.path points outside of the state .* stays as it is")
+        host.end()
+
     def test_rollback_keeps_what_happened_since(self):
         types = "struct pair { int a; %s };struct st { struct pair p[4]; unsigned n; %s };"
         first = module(1, types % ("int b;", "char note[16];"),
