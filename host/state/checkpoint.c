@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "state/ahead.h"
 #include "state/internal.h"
 
 int64_t state_kill_at;
@@ -67,11 +68,11 @@ static void off(State *state, const char *why)
 /* Arena pages [first, last) become zero and cost no memory. */
 void arena_punch(State *state, uint64_t first, uint64_t last)
 {
-    if (first >= last)
-        return;
-    fallocate(state->arena_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-              (off_t)(first * PAGE_BYTES), (off_t)((last - first) * PAGE_BYTES));
-    track_forget(state, first, last);
+    for (uint64_t end; end = ahead_piece(state, &first, last), first < last; first = end) {
+        fallocate(state->arena_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(first * PAGE_BYTES), (off_t)((end - first) * PAGE_BYTES));
+        track_forget(state, first, end);
+    }
 }
 
 /* Pages that were used once but aren't any more go back to the system. */
@@ -80,7 +81,7 @@ static void trim(State *state)
     enum { SLACK = 1024 };
     ArenaHead *head = arena_head(state);
     if (head->high - head->top < SLACK || head->high - head->top < head->top / 4 ||
-        !store_plain(state))
+        !store_plain(state) || state->ahead)
         return;
     arena_punch(state, state->data_first + (uint64_t)head->top,
                 state->data_first + (uint64_t)head->high);
@@ -91,7 +92,7 @@ static void trim(State *state)
 static void trim_base(State *state, uint32_t kept_high)
 {
     const ArenaHead *head = arena_head(state);
-    if (head->high >= kept_high)
+    if (head->high >= kept_high || state->ahead)
         return;
     off_t at = (off_t)state->store.head->base_offset +
                (off_t)(state->data_first + (uint64_t)head->high) * PAGE_BYTES;
@@ -123,6 +124,8 @@ static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
         uint32_t blind = unseen ? track_blind(state, id, first + count - id) : 0;
         if (blind) {
             store_put(state, id, now, blind);
+            if (state->ahead)
+                ahead_note(state, id, blind);
             for (uint32_t n = 0; state->leaves && n < blind; n++)
                 leaves_put(state, id + n, now + (uint64_t)n * PAGE_BYTES);
             changed += blind;
@@ -136,6 +139,8 @@ static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
         if (!differs)
             continue;
         store_put(state, id, now, 1);
+        if (state->ahead)
+            ahead_note(state, id, 1);
         if (state->leaves)
             leaves_put(state, id, now);
         changed++;
@@ -165,6 +170,13 @@ static uint32_t put_range(State *state, PageRange range)
     return changed;
 }
 
+static void list_data(State *state, uint64_t last)
+{
+    uint64_t at = state->data_first;
+    for (uint64_t end; end = ahead_piece(state, &at, last), at < last; at = end)
+        store_list_add(&state->store, (uint32_t)at, (uint32_t)(end - at));
+}
+
 static int collect(State *state, Error *err)
 {
     Store *store = &state->store;
@@ -173,7 +185,7 @@ static int collect(State *state, Error *err)
     if (state->tier == STATE_TIER_TRACK && state->track.protecting)
         return track_collect(state, 0, err);
     store_list_add(store, 0, meta_pages(head->top));
-    store_list_add(store, state->data_first, head->top);
+    list_data(state, (uint64_t)state->data_first + head->top);
     return 0;
 }
 
@@ -228,6 +240,8 @@ int state_commit(State *state, Error *err)
     state->note_fresh = 0;
     atomic_store_explicit(&store->head->phase, STORE_IDLE, memory_order_release);
     kill_point();
+    if (state->ahead)
+        ahead_committed(state->ahead);
     if (state->leaves)
         leaves_top(state, arena_head(state)->top);
     trim_base(state, kept_high);
@@ -266,11 +280,13 @@ int state_undo(State *state, Error *err)
             return code;
     } else {
         store_list_add(store, 0, meta);
-        store_list_add(store, state->data_first, last - state->data_first);
+        list_data(state, last);
     }
     for (uint32_t i = 0; i < store->head->list_count; i++)
         take_back(state, store->list[i].first, store->list[i].count);
     store->head->list_count = 0;
+    if (state->ahead)
+        state->ahead->claimed = 0;
     /* Whatever the undone frame put above what was in use is gone, also what it wrote there wildly:
      * pages that the allocator takes for zero are zero. */
     arena_punch(state, (uint64_t)state->data_first + arena_head(state)->high,

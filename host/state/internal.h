@@ -239,6 +239,7 @@ struct State {
     uint64_t life_kept, life_newest; /* as of the last commit; ever */
 
     struct Leaves *leaves; /* NULL: no hashes are kept */
+    struct Ahead *ahead;   /* NULL: no pages are filled ahead of a migration */
 
     int kept_lock; /* of the folder that holds arena and store; -1: they are memfds */
     char *kept;    /* that folder */
@@ -291,6 +292,11 @@ void pages_init(State *state);
 uint32_t pages_take(State *state, uint32_t count, int *ret_zeroed); /* 0: full */
 void pages_give(State *state, uint32_t first, uint32_t count);
 int pages_extend(State *state, uint32_t first, uint32_t old_count, uint32_t new_count);
+/* The next run of at least `count` free pages; *past: 0, then left alone. 0: there is none. */
+int pages_next_free(const State *state, uint32_t count, uint32_t *past, uint32_t *ret_first,
+                    uint32_t *ret_count);
+/* Just these, where they are free; KEEL_ECHANGED. */
+int pages_claim(State *state, uint32_t first, uint32_t count);
 
 /* heap.c */
 void *heap_take(State *state, uint64_t bytes, uint64_t align, uint32_t type, uint64_t count,

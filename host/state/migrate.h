@@ -46,6 +46,30 @@ typedef struct MigratePlace {
 /* Values that were dropped by a migration that is being taken back: where to find them. */
 typedef struct MigrateAttic MigrateAttic;
 
+/* Large arrays whose type changes, converted into free pages of the state while frames go on, so
+ * that the boundary has only the last changes to convert. Flat ones: what has pointers in it is
+ * migrated at the boundary. Like the migration it is one thread's at a time. */
+typedef struct MigratePrecopy MigratePrecopy;
+
+enum { PRECOPY_BYTES = 1 << 20 }; /* from this size on it is worth it */
+
+/* Pins the state and finds a place for each. NULL in *ret, and nothing done, where there is nothing
+ * that could be copied ahead: no large array changes, no checkpoint that is tracked, hashes are
+ * kept (whose replay knows only one way to place things), no room. [frame] */
+int precopy_begin(Migration *migration, State *state, uint64_t least_bytes, MigratePrecopy **ret);
+/* Converts what is pinned: all of it, the next time what changed since. KEEL_ETYPE: something has no
+ * rule; KEEL_ECHANGED: the state needed the room; KEEL_ENOMEM. Then it is of no use: the boundary
+ * finds out by itself. [any thread, beside frames] */
+int precopy_fill(MigratePrecopy *precopy);
+/* Pages that frames have changed since it was pinned. [frame] */
+uint32_t precopy_behind(const MigratePrecopy *precopy);
+/* Pins this boundary instead, to fill once more; not after that: lets go of the pin. [frame] */
+int precopy_next(MigratePrecopy *precopy);
+void precopy_unpin(MigratePrecopy *precopy);
+uint64_t precopy_bytes(const MigratePrecopy *precopy);
+/* After the migration or instead of it; NULL is fine. [frame] */
+void precopy_end(MigratePrecopy *precopy);
+
 typedef struct MigrateRun {
     MigratePlace from, to;    /* both mapped: `from` is read, the statics of `to` are written */
     int check_first;          /* look whether it can succeed before anything is changed: for a state
@@ -61,11 +85,16 @@ typedef struct MigrateRun {
     int (*call)(void *call_user, int32_t (*body)(void *user, struct keel *k), void *user,
                 Error *err);
     void *call_user;
+    MigratePrecopy *precopy;  /* NULL, or what is to be used where it still fits */
+    /* This boundary, pinned, with `ret_attic`; with `attic` the one that was given then: what
+     * arrays that were copied ahead dropped is read from it. NULL: nothing copied ahead is used. */
+    const Pin *before;
 } MigrateRun;
 
 typedef struct MigrateResult {
     uint64_t objects; /* rewritten */
     uint64_t moved, pointers, literals;
+    uint64_t ahead; /* bytes that were converted before the boundary */
     uint64_t statics, statics_anew; /* carried; started from a changed initialiser */
     uint64_t converted;             /* by KEEL_CONVERT */
     char text[300];                 /* for the log: "12,480 × struct order", or nothing */

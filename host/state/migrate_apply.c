@@ -7,7 +7,7 @@
 
 /* ---- operations ---- */
 
-static int is_zero(const uint8_t *at, uint64_t bytes)
+int apply_is_zero(const uint8_t *at, uint64_t bytes)
 {
     for (; bytes >= 8; at += 8, bytes -= 8) {
         uint64_t word;
@@ -42,10 +42,10 @@ static int refuse_rest(Walk *w, const Op *op, const Pair *pair)
                        plan_text(w->m, op->path), from, to);
 }
 
-static int fits_text(const Op *op, const uint8_t *from)
+int apply_fits_text(const Op *op, const uint8_t *from)
 {
     return memchr(from, 0, op->from_step) ||
-           is_zero(from + op->from_step, op->bytes - op->from_step);
+           apply_is_zero(from + op->from_step, op->bytes - op->from_step);
 }
 
 /* The tag's value means no member: as without a tag. */
@@ -53,7 +53,7 @@ static int apply_untold(Walk *w, const Op *op, const uint8_t *from, const uint8_
 {
     if (op->to_step)
         return point_words(w, op, f);
-    if (op->lenient || is_zero(f, op->bytes))
+    if (op->lenient || apply_is_zero(f, op->bytes))
         return 0;
     long long tag = (long long)schema_tag(&w->m->from->types[op->from_type], from + op->from_step,
                                           op->from_bit, op->from_bits);
@@ -113,11 +113,11 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
                 memcpy(t, f, op->bytes);
             break;
         case OP_EMPTY:
-            if (!op->lenient && !is_zero(f, op->bytes))
+            if (!op->lenient && !apply_is_zero(f, op->bytes))
                 rc = refuse_rest(w, op, pair);
             break;
         case OP_TEXT:
-            if (!op->lenient && !fits_text(op, f))
+            if (!op->lenient && !apply_fits_text(op, f))
                 rc = refuse_rest(w, op, pair);
             break;
         case OP_ARRAY: {
@@ -151,11 +151,11 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
 
 /* ---- what has no place any more ---- */
 
-static int single_is_set(const Walk *w, const Single *single, const uint8_t *from)
+int apply_single_is_set(const Migration *m, const Single *single, const uint8_t *from)
 {
     if (single->bits)
         return value_bits(from + single->at, single->bit, single->bits) != 0;
-    return !is_zero(from + single->at, w->m->from->types[single->type].bytes);
+    return !apply_is_zero(from + single->at, m->from->types[single->type].bytes);
 }
 
 static int keep_dropped(Walk *w, const Object *object, const Pair *pair, uint64_t index,
@@ -163,7 +163,7 @@ static int keep_dropped(Walk *w, const Object *object, const Pair *pair, uint64_
 {
     for (uint32_t i = 0; i < pair->dropped; i++) {
         const Single *single = single_at(w->m, pair->first_dropped + i);
-        if (!single_is_set(w, single, from))
+        if (!apply_single_is_set(w->m, single, from))
             continue;
         w->not_empty[pair->first_dropped + i]++;
         if (!w->run->ret_attic || single->bits)
@@ -332,7 +332,7 @@ static int new_size(Walk *w, const Object *object, const Pair *pair, uint64_t *r
     return 0;
 }
 
-static int new_type(Walk *w, const Object *object, const Pair *pair, uint32_t *ret)
+int apply_new_type(Walk *w, const Object *object, const Pair *pair, uint32_t *ret)
 {
     *ret = TYPE_OPAQUE;
     if (object->type == TYPE_OPAQUE)
@@ -367,7 +367,8 @@ static int find_places(Walk *w)
         Object *object = &w->objects[i];
         uint64_t bytes, room = 0;
         uint32_t type;
-        if (!object->at || !object->pair || pair_at(w->m, object->pair)->same)
+        if (!object->at || !object->pair || pair_at(w->m, object->pair)->same ||
+            object->flags & OBJECT_AHEAD)
             continue;
         const Pair *pair = pair_at(w->m, object->pair);
         int rc = new_size(w, object, pair, &bytes);
@@ -376,7 +377,7 @@ static int find_places(Walk *w)
         uint64_t align = pair->to_align;
         if (index_room(w, object, &room) && bytes <= room && !((uintptr_t)object->at & (align - 1)))
             continue;
-        rc = new_type(w, object, pair, &type);
+        rc = apply_new_type(w, object, pair, &type);
         if (rc)
             return rc;
         uint64_t count = object->type == TYPE_OPAQUE ? bytes : object->count;
@@ -400,7 +401,7 @@ static int settle(Walk *w, const Object *object, const Pair *pair)
     ObjectHead *head = index_room(w, object, &room);
     int rc = head ? new_size(w, object, pair, &bytes)
                   : walk_refuse(w, "the records of the state are damaged");
-    rc = rc ? rc : new_type(w, object, pair, &type);
+    rc = rc ? rc : apply_new_type(w, object, pair, &type);
     if (rc)
         return rc;
     head->type = type;
@@ -427,6 +428,8 @@ static void leave_places(Walk *w)
 
 static int convert(Walk *w, const Object *object, const Pair *pair)
 {
+    if (object->flags & OBJECT_AHEAD)
+        return precopy_finish(w, object, pair);
     if (has_tail(pair, object))
         return convert_with_tail(w, object, pair);
     return convert_elements(w, object, pair, elements(object, pair));
@@ -472,6 +475,7 @@ int apply_objects(Walk *w)
         if (object->at && object->pair && pair.walks)
             rc = check_object(w, object, &pair);
     }
+    rc = rc ? rc : precopy_claim(w);
     rc = rc ? rc : find_places(w);
     if (!rc)
         look_at_unknown(w);

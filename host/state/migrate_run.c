@@ -103,6 +103,46 @@ static void open_attic(Walk *w)
     }
 }
 
+static void copy_pinned(const PinReader *reader, uint64_t offset, uint8_t *to, uint64_t bytes)
+{
+    while (bytes) {
+        uint64_t inside = offset % PAGE_BYTES, part = PAGE_BYTES - inside;
+        part = part < bytes ? part : bytes;
+        memcpy(to, pin_read(reader, (uint32_t)(offset / PAGE_BYTES)) + inside, part);
+        to += part;
+        offset += part;
+        bytes -= part;
+    }
+}
+
+/* The same for arrays that were copied ahead. */
+static int open_attic_arrays(Walk *w)
+{
+    const AtticArray *arrays = (const AtticArray *)(const void *)w->run->attic->arrays.data;
+    size_t count = w->run->attic->arrays.bytes / sizeof *arrays;
+    PinReader reader;
+    if (!count)
+        return 0;
+    if (!w->run->before || pin_read_begin(w->run->before, &reader))
+        return walk_refuse(w, "what the swap dropped is not at hand any more");
+    for (size_t i = 0; i < count; i++) {
+        const AtticArray *array = &arrays[i];
+        const Object *object = index_find(w, array->object);
+        if (!object || (uintptr_t)object->at != array->object || !object->pair ||
+            !(object->flags & OBJECT_MARKED))
+            continue;
+        const Pair *pair = pair_at(w->m, object->pair);
+        if (pair->same || pair->kept || array->step != pair->to_bytes)
+            continue;
+        uint64_t now = object->bytes / pair->from_bytes, from = array->from + array->offset;
+        for (uint64_t n = 0; n < array->count && n < now; n++)
+            copy_pinned(&reader, from + n * array->step - (uintptr_t)w->state->base,
+                        object->to + n * array->step + array->offset, array->bytes);
+    }
+    pin_read_end(&reader);
+    return 0;
+}
+
 /* Marks the objects that the attic has something of; new ones have no mark. */
 static void mark_objects(Walk *w, MigrateAttic *attic)
 {
@@ -115,6 +155,9 @@ static void mark_objects(Walk *w, MigrateAttic *attic)
     }
     for (size_t i = 0; i < count; i++)
         ((ObjectHead *)(uintptr_t)entries[i].object - 1)->reserved = 1;
+    const AtticArray *arrays = (const AtticArray *)(const void *)attic->arrays.data;
+    for (size_t i = 0; i < attic->arrays.bytes / sizeof *arrays; i++)
+        ((ObjectHead *)(uintptr_t)arrays[i].object - 1)->reserved = 1;
     if (count)
         qsort(entries, count, sizeof *entries, by_object);
 }
@@ -139,8 +182,10 @@ static int run_objects(Walk *w)
     if (!rc && (!w->rewritten || !w->not_empty))
         return err_set(w->err, KEEL_ENOMEM, "no memory to look at the state");
     rc = rc ? rc : apply_objects(w);
-    if (!rc && w->run->attic)
+    if (!rc && w->run->attic) {
         open_attic(w);
+        rc = open_attic_arrays(w);
+    }
     if (!rc && w->run->ret_attic)
         mark_objects(w, *w->run->ret_attic);
     return rc;
@@ -195,5 +240,6 @@ void migrate_attic_free(MigrateAttic *attic)
     buf_done(&attic->bytes);
     buf_done(&attic->hooked);
     buf_done(&attic->old_bytes);
+    buf_done(&attic->arrays);
     free(attic);
 }

@@ -10,7 +10,8 @@ enum {
     OBJECT_MOVED = 2,
     OBJECT_NAMELESS = 4, /* reached by pointers that don't tell a type */
     OBJECT_MIDDLE = 8,   /* reached in its middle only */
-    OBJECT_MARKED = 16   /* the attic has something of it */
+    OBJECT_MARKED = 16,  /* the attic has something of it */
+    OBJECT_AHEAD = 32    /* was copied ahead; `inner` says which it is there */
 };
 
 typedef struct Object {
@@ -47,6 +48,7 @@ struct MigrateAttic {
     Buf entries; /* AtticEntry, by address */
     Buf bytes;
     Buf hooked, old_bytes; /* HookEntry, by `now`, and what they were */
+    Buf arrays;            /* AtticArray */
 };
 
 /* A record that KEEL_CONVERT names. */
@@ -55,6 +57,14 @@ typedef struct HookEntry {
     uint64_t at;          /* in the old bytes */
     uint32_t type, to_type, bytes, hook, path, reserved;
 } HookEntry;
+
+/* A dropped field of an array that was copied ahead: its old pages are pinned. */
+typedef struct AtticArray {
+    uint64_t object; /* where it is since */
+    uint64_t from;   /* and was */
+    uint64_t count, step;
+    uint64_t offset, bytes; /* of the field */
+} AtticArray;
 
 typedef struct AtticEntry {
     uint64_t object; /* where it is since */
@@ -142,6 +152,24 @@ int hooks_object(Walk *w, const Op *op, const uint8_t *from, uint8_t *to);
 /* Runs the functions; for the way back. */
 int hooks_run(Walk *w);
 void hooks_keep(Walk *w, MigrateAttic *attic);
+int apply_is_zero(const uint8_t *at, uint64_t bytes);
+int apply_single_is_set(const Migration *m, const Single *single, const uint8_t *from);
+int apply_fits_text(const Op *op, const uint8_t *from);
+int apply_new_type(Walk *w, const Object *object, const Pair *pair, uint32_t *ret);
+
+/* migrate_bulk.c: many elements without pointers at once; KEEL_ETYPE and no reason where there is
+ * no rule for a value. What they leave out must be zero in `to`. [any thread] */
+int bulk_can(const Migration *m, const Pair *pair);
+int bulk_convert(const Migration *m, const Pair *pair, const uint8_t *from, uint8_t *to,
+                 uint64_t count);
+/* Of one element what lies in its bytes [first, last), and a little more. */
+int bulk_part(const Migration *m, const Pair *pair, const uint8_t *from, uint8_t *to,
+              uint64_t first, uint64_t last);
+enum { BULK_MARGIN = 4096 }; /* how much more at each side */
+
+/* migrate_precopy.c */
+int precopy_claim(Walk *w);
+int precopy_finish(Walk *w, const Object *object, const Pair *pair);
 
 /* migrate_carry.c: statics */
 int carry_statics(Walk *w);

@@ -3,6 +3,7 @@
  * used: the module can write there. [frame] */
 #include <string.h>
 
+#include "state/ahead.h"
 #include "state/internal.h"
 
 /* Bins: 1 … 31 pages exactly, then four a doubling. */
@@ -97,6 +98,7 @@ static uint32_t take_free(State *state, uint32_t count)
     if (!found)
         return 0;
     uint32_t pages = page_info(state, found)->pages;
+    ahead_yield(state, found, count);
     bin_remove(state, found);
     if (pages > count)
         bin_insert(state, found + count, pages - count);
@@ -114,6 +116,7 @@ static int grow_top(State *state, uint32_t count, int *ret_zeroed)
         return 0;
     /* Pages that were in use before come back as zeros, so that the same calls find the same memory
      * in a process that has no such past: a replay, a slot that was brought back. */
+    ahead_yield(state, head->top, count);
     uint32_t top = head->top + count, past = head->high;
     if (past < state->live_high)
         past = state->live_high;
@@ -181,8 +184,64 @@ int pages_extend(State *state, uint32_t first, uint32_t old_count, uint32_t new_
     if (!run_is_free(state, next) || page_info(state, next)->pages < more)
         return 0;
     uint32_t pages = page_info(state, next)->pages;
+    ahead_yield(state, next, more);
     bin_remove(state, next);
     if (pages > more)
         bin_insert(state, next + more, pages - more);
     return 1;
+}
+
+/* Lists are short here, runs of that size few; a list that is none ends the search. */
+int pages_next_free(const State *state, uint32_t count, uint32_t *past, uint32_t *ret_first,
+                    uint32_t *ret_count)
+{
+    enum { MOST = 256 };
+    const ArenaHead *head = arena_head(state);
+    uint32_t seen = 0;
+    for (uint32_t b = bin_of(count); b < HEAP_BINS; b++)
+        for (uint32_t at = head->bins[b]; at && seen < MOST; at = page_info(state, at)->next) {
+            if (!run_is_free(state, at))
+                return 0;
+            if (seen++ < *past || page_info(state, at)->pages < count)
+                continue;
+            *past = seen;
+            *ret_first = at;
+            *ret_count = page_info(state, at)->pages;
+            return 1;
+        }
+    return 0;
+}
+
+static int claim_above(State *state, uint32_t first, uint32_t count)
+{
+    ArenaHead *head = arena_head(state);
+    uint32_t top = head->top, last = first + count;
+    if (first < top || top == 0 || last > state->data_pages)
+        return KEEL_ECHANGED;
+    head->top = last;
+    if (last > head->high)
+        head->high = last;
+    if (last > state->live_high)
+        state->live_high = last;
+    if (first > top)
+        pages_give(state, top, first - top);
+    return KEEL_OK;
+}
+
+int pages_claim(State *state, uint32_t first, uint32_t count)
+{
+    uint32_t run, pages, past = 0;
+    if (first >= arena_head(state)->top)
+        return claim_above(state, first, count);
+    while (pages_next_free(state, count, &past, &run, &pages)) {
+        if (first < run || first - run > pages - count)
+            continue;
+        bin_remove(state, run);
+        if (first > run)
+            bin_insert(state, run, first - run);
+        if (run + pages > first + count)
+            bin_insert(state, first + count, run + pages - first - count);
+        return KEEL_OK;
+    }
+    return KEEL_ECHANGED;
 }

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "state/ahead.h"
 #include "state/internal.h"
 
 #define CHUNK_PAGES UINT64_C(512) /* what one page table holds */
@@ -148,6 +149,7 @@ void state_close(State *state)
         return;
     for (int i = 0; i < STATE_PINS + STATE_MOMENTS; i++)
         state_unpin(state->pins[i]);
+    ahead_close(state);
     shim_done(state);
     track_close(state);
     leaves_close(state);

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "state/ahead.h"
 #include "state/internal.h"
 #include "state/kernel.h"
 
@@ -238,7 +239,9 @@ int track_collect(State *state, int undo, Error *err)
     int one_by_one = spare_hot && track->cold_runs < track->hot_runs;
     track->hot_runs = track->cold_runs = 0;
     collect_range(state, 0, meta, spare_hot, one_by_one);
-    collect_range(state, state->data_first, last, spare_hot, one_by_one);
+    uint64_t at = state->data_first;
+    for (uint64_t end; end = ahead_piece(state, &at, last), at < last; at = end)
+        collect_range(state, at, end, spare_hot, one_by_one);
     return 0;
 }
 
@@ -266,4 +269,16 @@ void track_adapt(State *state)
         state->track.protecting = 1;
     else if (used < COMPARE_PAGES / 2)
         state->track.protecting = 0;
+}
+
+void ahead_protect(const State *state, uint64_t first, uint64_t last)
+{
+    set_protection(state, first, last, 1);
+}
+
+int ahead_written(const State *state, uint64_t first, uint64_t last)
+{
+    PageRegion region;
+    uint64_t end;
+    return scan(state, first, last, 0, &region, 1, &end) != 0;
 }

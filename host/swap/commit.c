@@ -192,6 +192,7 @@ int group_commit(Group *group, Error *err)
         if (slot->running)
             state_pin(slot->state, &pins[done],
                       NULL); /* without one, rollback keeps what happened */
+        attempt->migrating.before = pins[done];
         rc = install(attempt, err);
     }
     if (rc) {

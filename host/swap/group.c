@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "swap/precopying.h"
 #include "swap/shadow.h"
 
 static const char *const phase_names[SWAP_PHASES] = {"settle",    "pin",  "trial",   "save",
@@ -113,6 +114,7 @@ void attempt_let_go(Attempt *attempt)
 {
     Swapper *swapper = attempt->group->swapper;
     shadow_end(attempt);
+    precopying_end(attempt);
     attempt_unpin(attempt);
     if (attempt->staged) {
         stage_remove(swapper->stage, attempt->staged);

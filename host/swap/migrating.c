@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "image/reading.h"
 #include "swap/brought.h"
+#include "swap/precopying.h"
 
 void migrating_look(Attempt *attempt)
 {
@@ -122,7 +123,9 @@ int migrating_over(Attempt *attempt, const Generation *old, Error *err)
     MigrateRun run = {.from = place_of(old),
                       .to = place_of(attempt->fresh),
                       .check_first = !has_checkpoint(attempt),
-                      .ret_attic = &how->attic};
+                      .ret_attic = &how->attic,
+                      .precopy = how->ahead.precopy,
+                      .before = how->before};
     Calling calling = {attempt->slot, attempt->fresh};
     if (run.check_first && migration_calls(how->there))
         return err_set(
@@ -150,7 +153,8 @@ int migrating_back(Attempt *attempt, const Generation *fresh, const Generation *
     MigrateRun run = {.from = place_of(fresh),
                       .to = place_of(old),
                       .check_first = !has_checkpoint(attempt),
-                      .attic = how->attic};
+                      .attic = how->attic,
+                      .before = how->before};
     Calling calling = {attempt->slot, (Generation *)(uintptr_t)old};
     use_converters(&run, &calling);
     return migration_run(how->back, attempt->slot->state, &run, &result, err);
@@ -184,6 +188,7 @@ void migrating_say(const Attempt *attempt)
                  (double)how->spent_ns / 1e6, *r->more ? ";" : "", r->more);
     else if (*r->more)
         log_info("swap", "%s:%s", attempt->slot->name, r->more);
+    precopying_say(attempt);
     log_debug(
         "swap",
         "%s: %llu objects rewritten, %llu of them moved, %llu pointers into the code followed, "

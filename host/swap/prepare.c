@@ -10,6 +10,7 @@
 #include "swap/brought.h"
 #include "swap/migrating.h"
 #include "swap/group.h"
+#include "swap/precopying.h"
 #include "swap/shadow.h"
 
 enum { TRIAL_FRAMES = 8 };
@@ -470,7 +471,9 @@ static void commit_on_frame(void *user)
         swap_answer(group->swapper, &group->answer, not_near, group);
         return;
     }
-    if (group_commit(group, &group->err))
+    if (precopying_on_frame(group, step))
+        swap_answer(group->swapper, &group->answer, precopying_work, group);
+    else if (group_commit(group, &group->err))
         swap_answer(group->swapper, &group->answer, not_committed, group);
 }
 

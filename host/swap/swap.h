@@ -123,6 +123,14 @@ typedef struct AttemptTrust {
     int waited;        /* it was said that its manifest is awaited */
 } AttemptTrust;
 
+/* Large arrays that are converted before the boundary; precopying.c's. */
+typedef struct Precopying {
+    MigratePrecopy *precopy; /* NULL: there are none */
+    int asked, fill, failed, ready;
+    uint32_t rounds, stuck, before; /* before: pages that the last round left */
+    int64_t since_ns, spent_ns;
+} Precopying;
+
 /* How what the running generation keeps gets to the new one; migrating.c's. */
 typedef struct Migrating {
     Buf types;               /* what the state holds */
@@ -132,6 +140,8 @@ typedef struct Migrating {
     Migration *there, *back;      /* NULL: without rules */
     MigrateAttic *attic;
     MigrateResult result;
+    Precopying ahead;
+    const Pin *before; /* the boundary of the migration, while the group holds it */
     int64_t spent_ns;
     int done; /* the state went by the rules */
 } Migrating;
@@ -193,6 +203,7 @@ struct Group {
     int timer_open;
     uv_work_t work;
     void (*settled)(Group *group); /* what waits for the file */
+    void (*converted)(Group *group); /* after precopying_work */
     int64_t partial_since_ns;
     SwapAnswer answer;
 };

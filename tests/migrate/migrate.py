@@ -1,7 +1,9 @@
 """Random struct graphs, random edits, real hosts: each edit is compiled (gcc and clang, -O0 and -O2),
 swapped in, and what the new code finds is compared with what the oracle says it must find.
 
-    migrate.py [--pairs N] [--seed S]    S alone repeats one chain of swaps
+    migrate.py [--pairs N] [--seed S] [--ahead]    S alone repeats one chain of swaps
+
+Every other chain (`--ahead`: all of them) has flat objects of any size converted before the boundary.
 """
 import argparse
 import concurrent.futures
@@ -21,7 +23,7 @@ from source import source
 
 CHAIN = 8
 COMPILERS = [c for c in ("gcc", "clang") if shutil.which(c)]
-OPTIONS = argparse.Namespace(pairs=40, seed=None)
+OPTIONS = argparse.Namespace(pairs=40, seed=None, ahead=False)
 
 
 def compiled(text, r):
@@ -58,8 +60,9 @@ class Step:
 
 def prepared(pool, seed, swaps):
     """A chain of swaps, whose compilers are set to work at once: hosts have no say in what is edited."""
+    ahead = OPTIONS.ahead or seed % 2
     r = random.Random(seed)
-    p = Program(seed)
+    p = Program(seed, flat=bool(ahead))
     story = ["seed %s" % seed]
     text = source(p, 1, True)
     steps = [Step("\n".join(story), 1, pool.submit(compiled, text, with_what(r)), p.expected())]
@@ -71,11 +74,12 @@ def prepared(pool, seed, swaps):
         story.append("; ".join(done))
         made = pool.submit(compiled, source(p, swap + 2, False), with_what(r))
         steps.append(Step("\n".join(story), swap + 2, made, p.expected(), lossy))
-    return probation, steps
+    return ahead, probation, steps
 
 
 class Migrate(keeltest.KeelTest):
-    def chain(self, probation, steps):
+    def chain(self, ahead, probation, steps):
+        self.env["KEEL_PRECOPY_BYTES"] = "1" if ahead else str(1 << 20)
         host = self.running(steps[0].made.result(), "--probation", probation)
         self.assertEqual(found(host, 0), steps[0].expected, steps[0].story)
         generation = 1
@@ -96,21 +100,29 @@ class Migrate(keeltest.KeelTest):
                 self.assertEqual(is_.get(name), step.expected[name],
                                  "%s after\n%s" % (name, step.story))
             generation = host.slot()["generation"]
+        converted = len(host.texts("converted ahead"))
+        self.assertFalse(converted and not ahead, steps[-1].story)
         host.end()
+        return converted
 
     def test_random_edits(self):
         seeds = [OPTIONS.seed] if OPTIONS.seed is not None else list(range(OPTIONS.pairs // CHAIN))
+        converted = 0
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            ahead = [prepared(pool, seed, CHAIN) for seed in seeds[:1]]
+            coming = [prepared(pool, seed, CHAIN) for seed in seeds[:1]]
             for seed in seeds[1:] + [None]:
                 if seed is not None:
-                    ahead.append(prepared(pool, seed, CHAIN))
-                self.chain(*ahead.pop(0))
+                    coming.append(prepared(pool, seed, CHAIN))
+                converted += self.chain(*coming.pop(0))
+        if OPTIONS.seed is None:
+            print("converted ahead in %d swaps" % converted)
+            self.assertGreater(converted, 0, "nothing was converted ahead in %d swaps" % OPTIONS.pairs)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--ahead", action="store_true")
     parser.parse_args(namespace=OPTIONS)
     unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -37,8 +37,10 @@ class Struct:
 
 
 class Program:
-    def __init__(self, seed):
+    def __init__(self, seed, flat=False):
+        """`flat`: some structs never get a pointer, and keel_new makes them."""
         self.random = r = random.Random(seed)
+        self.flat = flat
         self.names = 0
         self.enums = [[("E%d_%s" % (e, n), i * (1 + 2 * e)) for i, n in
                        enumerate(("NONE", "ONE", "TWO", "THREE"))] for e in range(2)]
@@ -50,7 +52,8 @@ class Program:
         for number in range(2, r.randint(4, 6)):
             self.structs.append(Struct(number, []))
         for s in self.structs[2:]:
-            s.fields = [self.field(s.number) for _ in range(r.randint(2, 9))]
+            s.fields = [self.field(s.number, self.is_plain(s.number))
+                        for _ in range(r.randint(2, 9))]
         for s in self.structs[2:]:
             for f in s.fields:
                 if f.kind == "inner":
@@ -59,7 +62,8 @@ class Program:
         self.objects = {}
         self.how = {}
         for s in self.structs[2:]:
-            self.how[s.number] = r.choice(("keel_new", "keel_new_array", "malloc", "calloc"))
+            self.how[s.number] = r.choice(("keel_new", "keel_new_array", "malloc", "calloc")
+                                          [:2 if self.is_plain(s.number) else 4])
             count = 1 if self.how[s.number] == "keel_new" else r.randint(1, 7)
             self.objects[s.number] = [{} for _ in range(count)]
         for number, objects in self.objects.items():
@@ -69,6 +73,9 @@ class Program:
         for i in range(r.randint(2, 6)):
             self.statics.append(self.static())
         self.nesting = len(self.structs)
+
+    def is_plain(self, number):
+        return number < 2 or (self.flat and number % 2 == 1)
 
     def name(self, prefix="f"):
         self.names += 1
@@ -293,7 +300,7 @@ class Program:
 
     def insert(self):
         s = self.some()
-        f = self.field(s.number, plain=s.number < 2)
+        f = self.field(s.number, self.is_plain(s.number))
         if f.kind == "inner":
             f.kind = "pointer"
         values = list(self.holders(s.number))
