@@ -43,6 +43,9 @@ typedef struct TrialFrame {
     /* struct keel_event follow in `inputs`, each with its data */
 } TrialFrame;
 
+#define TRIAL_TIME_LIMIT_NS (INT64_C(250) * 1000 * 1000)
+#define TRIAL_MEMORY_LIMIT_BYTES (UINT64_C(512) << 20)
+
 typedef struct TrialRequest {
     Image *image;
     const char *staged;

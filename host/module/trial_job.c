@@ -14,9 +14,7 @@
 #include "base/buf.h"
 #include "module/maps.h"
 
-#define TIME_LIMIT_NS (INT64_C(250) * 1000 * 1000)
 #define TIME_LIMIT_MOST_NS (INT64_C(3600) * 1000 * 1000 * 1000)
-#define MEMORY_LIMIT_BYTES (UINT64_C(512) << 20)
 
 static int add_range(const MapEntry *entry, void *user)
 {
@@ -120,11 +118,11 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
     wire->user = (uintptr_t)request->user;
     memcpy(wire->screen, request->screen, sizeof request->screen);
     wire->saved_version = request->saved_version;
-    wire->time_limit_ns = request->time_limit_ns > 0 ? request->time_limit_ns : TIME_LIMIT_NS;
+    wire->time_limit_ns = request->time_limit_ns > 0 ? request->time_limit_ns : TRIAL_TIME_LIMIT_NS;
     if (wire->time_limit_ns > TIME_LIMIT_MOST_NS)
         wire->time_limit_ns = TIME_LIMIT_MOST_NS;
     wire->memory_limit_bytes =
-        request->memory_limit_bytes ? request->memory_limit_bytes : MEMORY_LIMIT_BYTES;
+        request->memory_limit_bytes ? request->memory_limit_bytes : TRIAL_MEMORY_LIMIT_BYTES;
     if (request->how == TRIAL_KEEP) {
         wire->view_fds = (uint32_t)request->view.fd_count;
         wire->view_bytes = request->view.bytes;
@@ -168,7 +166,7 @@ int trial_job_new_read(Image *image, uint64_t id, TrialJob **ret, Error *err)
                                    .image_bytes = image->bytes,
                                    .hash = image->hash,
                                    .fd_count = 1,
-                                   .time_limit_ns = TIME_LIMIT_NS};
+                                   .time_limit_ns = TRIAL_TIME_LIMIT_NS};
     *ret = job;
     return KEEL_OK;
 }

@@ -11,6 +11,9 @@
 #include "swap/brought.h"
 #include "swap/precopying.h"
 
+#define TRIAL_MIB_NS \
+    (INT64_C(20) * 1000 * 1000) /* for each MiB that a trial migrates, as for save */
+
 void migrating_look(Attempt *attempt)
 {
     const Generation *running = attempt->slot->running;
@@ -21,6 +24,9 @@ void migrating_look(Attempt *attempt)
     memcpy(how->from_statics, running->statics, sizeof how->from_statics);
     how->from_static_count = running->static_count;
     how->saves = running->table && TABLE_ENTRY(running->table, save);
+    StateStatus status;
+    state_status(attempt->slot->state, &status);
+    how->used_bytes = status.used_bytes;
     how->types.bytes = 0;
     migration_list_types(attempt->slot->state, &attempt->migrating.types);
 }
@@ -70,6 +76,11 @@ void migrating_ask(const Attempt *attempt, TrialRequest *request)
     const Migrating *how = &attempt->migrating;
     if (!how->there || request->how != TRIAL_KEEP)
         return;
+    if (migration_changes(how->there)) { /* it may rewrite all of the state */
+        request->time_limit_ns =
+            TRIAL_TIME_LIMIT_NS + (int64_t)(how->used_bytes >> 20) * TRIAL_MIB_NS;
+        request->memory_limit_bytes = TRIAL_MEMORY_LIMIT_BYTES + 3 * how->used_bytes;
+    }
     request->from = attempt->from;
     request->from_place = how->from_place;
     memcpy(request->from_statics, how->from_statics, sizeof request->from_statics);

@@ -137,6 +137,7 @@ typedef struct Migrating {
     MigratePlace from_place; /* of the running generation */
     StateSpan from_statics[GENERATION_STATICS];
     int from_static_count, saves; /* saves: it has the hook */
+    uint64_t used_bytes;          /* of the state */
     Migration *there, *back;      /* NULL: without rules */
     MigrateAttic *attic;
     MigrateResult result;
@@ -202,7 +203,7 @@ struct Group {
     uv_timer_t timer; /* waits between two looks at a file that isn't complete */
     int timer_open;
     uv_work_t work;
-    void (*settled)(Group *group); /* what waits for the file */
+    void (*settled)(Group *group);   /* what waits for the file */
     void (*converted)(Group *group); /* after precopying_work */
     int64_t partial_since_ns;
     SwapAnswer answer;
