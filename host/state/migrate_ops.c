@@ -296,6 +296,7 @@ static void make_tagged(Making *k, const Tagged *t, uint32_t from, uint32_t to, 
     free(cases);
     if (!k->m->failed)
         ((Op *)(void *)k->m->ops.data + head)->body = count_ops(k->m) - head - 1;
+    k->body = count_ops(k->m); /* what follows belongs to no case */
 }
 
 /* ---- arrays ---- */
