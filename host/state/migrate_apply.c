@@ -78,16 +78,18 @@ int apply_ops(Walk *w, const Pair *pair, uint32_t first, uint32_t count, const u
             if (mode == APPLY_WRITE && f != t)
                 memcpy(t, f, op->bytes);
             break;
-        case OP_WIDER: {
-            uint64_t wide = 0;
-            memcpy(&wide, f, op->bytes);
-            if (op->from_bits) /* it has a sign */
-                wide = (uint64_t)((int64_t)(wide << (64 - 8 * op->bytes)) >> (64 - 8 * op->bytes));
-            if (mode == APPLY_WRITE)
-                memcpy(t, &wide, op->to_bits);
-            break;
-        }
         case OP_NUMBER:
+            if (op->wider) { /* most numbers that change */
+                uint64_t wide = 0;
+                unsigned above = 64 - 8 * (unsigned)op->bytes;
+                memcpy(&wide, f, op->bytes);
+                if (op->is_signed)
+                    wide = (uint64_t)((int64_t)(wide << above) >> above);
+                if (mode == APPLY_WRITE)
+                    memcpy(t, &wide, op->wider);
+                break;
+            }
+            /* fall through */
         case OP_BITS:
         case OP_ENUM: {
             uint8_t trash[32] = {0};

@@ -40,7 +40,6 @@ static int tell_op(const Migration *m, const Pair *pair, const Op *op, Buf *out)
     const char *a = schema_text(m->from, m->from->types[op->from_type].name);
     const char *b = schema_text(to, to->types[op->to_type].name);
     switch (op->kind) {
-    case OP_WIDER:
     case OP_NUMBER:
         return buf_printf(out, "; %s: %s → %s", path, a, b);
     case OP_BITS:

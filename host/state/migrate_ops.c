@@ -124,9 +124,9 @@ static void make_number(Making *k, uint32_t from, uint32_t to, const Where *at)
         emit_copy(k, at->from, at->to, a->bytes);
     } else if (a->kind == SCHEMA_INT && b->kind == SCHEMA_INT && a->bytes < b->bytes &&
                b->bytes <= 8 && (!is_signed || b->flags & SCHEMA_SIGNED)) {
-        Op op = op_here(k, OP_WIDER, at, from, to);
-        op.from_bits = (uint8_t)is_signed;
-        op.to_bits = (uint8_t)b->bytes;
+        Op op = op_here(k, OP_NUMBER, at, from, to);
+        op.wider = (uint8_t)b->bytes;
+        op.is_signed = (uint8_t)is_signed;
         emit(k, &op);
     } else {
         emit_here(k, OP_NUMBER, at, from, to);

@@ -7,7 +7,6 @@
 /* One step of rewriting an object. Offsets are from the object's, or an array element's, start. */
 typedef enum OpKind {
     OP_COPY,    /* bytes */
-    OP_WIDER,   /* an integer of `bytes` to one of to_bits bytes that has room; from_bits: signed */
     OP_NUMBER,  /* from one kind of number to another */
     OP_BITS,    /* the same, a bit field on one side at least */
     OP_ENUM,    /* by the enumerator's name */
@@ -28,8 +27,10 @@ enum { HOOK_NONE, HOOK_CALL /* the new build's function */, HOOK_ATTIC /* what i
 typedef struct Op {
     uint8_t kind;
     uint8_t from_bit, from_bits, to_bit, to_bits;
-    uint8_t hook;                /* OP_HOOK: HOOK_… */
-    uint8_t lenient;             /* what it can't convert a KEEL_CONVERT will */
+    uint8_t hook;      /* OP_HOOK: HOOK_… */
+    uint8_t lenient;   /* what it can't convert a KEEL_CONVERT will */
+    uint8_t wider;     /* OP_NUMBER: an integer to a longer one with room: its bytes; 0: another */
+    uint8_t is_signed; /* then */
     uint64_t from, to, bytes;    /* OP_ARRAY: count */
     uint64_t from_step, to_step; /* OP_ARRAY; OP_UNION: where the old tag is, same type */
     uint32_t from_type, to_type; /* OP_POINTER: what it points to; OP_UNION: tag, union */

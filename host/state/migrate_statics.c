@@ -96,11 +96,6 @@ static void convert_initial(Initials *in, uint32_t first, uint32_t count, uint64
         case OP_WORDS:
             memcpy(in->to + op.to, in->from + op.from, op.bytes);
             break;
-        case OP_WIDER:
-            op.from_bits = op.to_bits = 0;
-            in->differs |= value_convert(in->m, in->pair, &op, in->from + op.from, in->to + op.to,
-                                         why, sizeof why) != 0;
-            break;
         case OP_NUMBER:
         case OP_BITS:
         case OP_ENUM:
