@@ -172,6 +172,16 @@ class Unions(keeltest.KeelTest):
                  "keel_info(k, \"of 40 wrong %d\", wrong);")
         self.right(first, second)
 
+    def test_what_lies_behind_it_is_of_no_member(self):
+        types = "struct item { int value; %s }; struct st { int kind; union { struct item *to; double real; } as;" \
+                " int behind; struct item item; };" \
+                "KEEL_UNION(struct st, as, kind, KEEL_WHEN(1, to) KEEL_WHEN(2, real))"
+        look = "struct st *s = keel_state(k, struct st); keel_info(k, \"of 40 wrong %d\", s->behind != 77 ||" \
+               " s->as.to != &s->item);"
+        self.right(module(1, types % "", start="struct st *s = keel_state(k, struct st); s->kind = 1;"
+                                               "s->as.to = &s->item; s->behind = 77;"),
+                   module(2, types % "char more[20];", look=look))
+
     def test_in_cxx(self):
         text = r"""/* C++ */ #include <keel/keel.h>
         static int told KEEL_CACHE = 0;
