@@ -7,6 +7,7 @@ verdict, and exactly which functions changed. Every case is built by each compil
 """
 import argparse
 import concurrent.futures
+import hashlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 MAIN = r'''
 #include <assert.h>
@@ -459,14 +461,15 @@ CASES_CC = [
 class Suite:
     """One language: its sources, which of them are compiled, its compilers and cases."""
 
-    def __init__(self, sources, units, compilers, flags, cases):
+    def __init__(self, sources, units, compilers, flags, cases, levels):
         self.sources, self.units, self.compilers = sources, units, compilers
         self.flags, self.cases = flags, cases
+        self.levels = levels  # of --all
 
 
 SUITES = [
-    Suite(SOURCES, ("main.c", "helper.c"), ("gcc", "clang"), ["-std=c11"], CASES),
-    Suite(SOURCES_CC, ("main.cc",), ("g++", "clang++"), ["-std=c++17"], CASES_CC),
+    Suite(SOURCES, ("main.c", "helper.c"), ("gcc", "clang"), ["-std=c11"], CASES, ["-O0", "-O1", "-O2", "-O3"]),
+    Suite(SOURCES_CC, ("main.cc",), ("g++", "clang++"), ["-std=c++17"], CASES_CC, ["-O0", "-O2"]),
 ]
 
 
@@ -477,20 +480,43 @@ def run(command, where=None):
     return done
 
 
-def build(suite, folder, compiler, level, sources, flags, linker, strip=None, out="m.so"):
+class Objects:
+    """Each unit is compiled once, however many links and cases it is part of: what decides is its text, that of the
+    headers, the compiler and its options."""
+
+    def __init__(self, top):
+        self.top, self.lock, self.known = top, threading.Lock(), {}
+
+    def get(self, command, unit, sources, folder):
+        texts = [text for name, text in sorted(sources.items()) if name == unit or "h" in name.split(".")[-1]]
+        key = hashlib.sha256(repr((command, unit, texts, folder)).encode()).hexdigest()[:16]
+        with self.lock:
+            mine = key not in self.known
+            if mine:
+                self.known[key] = concurrent.futures.Future()
+            known = self.known[key]
+        if mine:
+            known.set_result(self.compile(command, unit, sources, os.path.join(self.top, key, folder)))
+        return known.result()
+
+    def compile(self, command, unit, sources, where):
+        os.makedirs(where)
+        for name, text in sources.items():
+            with open(os.path.join(where, name), "w") as f:
+                f.write(text)
+        out = unit.split(".")[0] + ".o"
+        run([*command, f"-ffile-prefix-map={where}/=", "-c", unit, "-o", out], where)
+        return os.path.join(where, out)
+
+
+def build(suite, folder, compiler, level, sources, flags, linker, strip=None, source_folder="here"):
     os.makedirs(folder, exist_ok=True)
-    for name, text in sources.items():
-        with open(os.path.join(folder, name), "w") as f:
-            f.write(text)
-    base = FLAGS + suite.flags + ["-g", level, f"-ffile-prefix-map={folder}/="] + (flags or [])
-    objects = []
-    for name in suite.units:
-        objects.append(name.split(".")[0] + ".o")
-        run([compiler, *base, "-c", name, "-o", objects[-1]], folder)
-    run([compiler, *LINK, *linker, *(flags or []), *objects, "-o", out], folder)
+    command = [compiler, *FLAGS, *suite.flags, "-g", level, *(flags or [])]
+    objects = [OBJECTS.get(command, unit, sources, source_folder) for unit in suite.units]
+    run([compiler, *LINK, *linker, *(flags or []), *objects, "-o", "m.so"], folder)
     if strip is not None:
-        run(["strip", *strip, out], folder)
-    return os.path.join(folder, out)
+        run(["strip", *strip, "m.so"], folder)
+    return os.path.join(folder, "m.so")
 
 
 def names(answer, change):
@@ -530,14 +556,14 @@ def judge(case, answer):
 
 def check(job):
     suite, case, compiler, level, linker, base_folder, old = job
-    folder = os.path.join(base_folder, case.folder or "new")
     sources = dict(suite.sources)
     case.change(sources)
     before = old
     if case.flags and "-fvisibility=default" in case.flags:
         before = build(suite, os.path.join(base_folder, "old"), compiler, level, dict(suite.sources), case.flags,
                        linker)
-    new = build(suite, folder, compiler, level, sources, case.flags, linker, case.strip)
+    new = build(suite, os.path.join(base_folder, "new"), compiler, level, sources, case.flags, linker, case.strip,
+                case.folder or "here")
     done = run([KEEL, "diff", "--json", before, new])
     label = f"{compiler} {level} {' '.join(linker)}: {case.name}"
     if done.returncode not in (0, 1) or not done.stdout:
@@ -551,7 +577,7 @@ def check(job):
 
 
 def main():
-    global KEEL
+    global KEEL, OBJECTS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--keel", required=True, help="the program keel")
     parser.add_argument("--all", action="store_true", help="every case with every compiler and level")
@@ -563,10 +589,10 @@ def main():
     linkers = [[]] + [[f"-fuse-ld={l}"] for l in ("lld",) if args.all and shutil.which("ld." + l)]
     if args.link:
         linkers = [args.link.split()]
-    levels = ["-O0", "-O1", "-O2", "-O3"] if args.all else ["-O0", "-O2"]
     with tempfile.TemporaryDirectory(prefix="keel-pairs-") as top:
-        jobs = []
+        OBJECTS, jobs = Objects(os.path.join(top, "objects")), []
         for suite in SUITES:
+            levels = suite.levels if args.all else ["-O0", "-O2"]
             cases = [c for c in suite.cases if not args.only or args.only in c.name]
             compilers = [c for c in suite.compilers
                          if shutil.which(c) and (not args.compiler or c in map(os.path.basename, args.compiler))]

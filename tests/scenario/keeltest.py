@@ -4,6 +4,7 @@ Every test has a folder of its own, which is also its XDG_RUNTIME_DIR and TMPDIR
 beside each other and what a host leaves behind can be seen. Nothing here asserts on time: waiting
 ends when the awaited thing happens, or after PATIENCE, which is a failure.
 """
+import concurrent.futures
 import fcntl
 import hashlib
 import json
@@ -585,5 +586,28 @@ class Selected(unittest.TestLoader):
                 if LONG == (marked or getattr(getattr(case, name), "keel_long", False))]
 
 
-def main():
-    unittest.main(verbosity=2, testLoader=Selected())
+def names_of(tests):
+    for test in tests:
+        if isinstance(test, unittest.TestSuite):
+            yield from names_of(test)
+        else:
+            yield ".".join(test.id().split(".")[-2:])
+
+
+def main(at_once=1):
+    """`at_once`: for tests that mostly wait, each in a process of its own, so many side by side."""
+    if at_once == 1 or len(sys.argv) > 1:
+        unittest.main(verbosity=2, testLoader=Selected())
+    module = sys.modules["__main__"]
+
+    def run(name):
+        done = subprocess.run([sys.executable, "-B", module.__file__, name], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")
+        print(done.stdout if done.returncode else name + " ... ok", flush=True)
+        return done.returncode
+
+    tests = list(names_of(Selected().loadTestsFromModule(module)))
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        failed = [name for name, code in zip(tests, pool.map(run, tests)) if code]
+    print("%d tests, %d failed%s" % (len(tests), len(failed), ": " + ", ".join(failed) if failed else ""))
+    sys.exit(1 if failed or not tests else 0)

@@ -530,4 +530,4 @@ class Trust(keeltest.KeelTest):
 
 
 if __name__ == "__main__":
-    keeltest.main()
+    keeltest.main(at_once=8)
