@@ -25,10 +25,9 @@ static const char *folder_at(const Buf *folders, uint64_t index)
 
 static const char *section_text(const DieSection *s, uint64_t offset)
 {
-    Cursor c = {s->data, s->data + s->bytes, 0};
     if (offset >= s->bytes)
         return NULL;
-    c.at += offset;
+    Cursor c = {s->data + offset, s->data + s->bytes, 0};
     return cursor_text(&c);
 }
 

@@ -491,8 +491,10 @@ int dies_read(Dies *dies)
         return KEEL_ENOMEM;
     keep(&t, &none, &nothing);
     dies->near[0] = 0;
-    read_section(&t, info, 0, 0);
-    read_section(&t, types, info->bytes, 1);
+    if (info->bytes)
+        read_section(&t, info, 0, 0);
+    if (types->bytes)
+        read_section(&t, types, info->bytes, 1);
     resolve_signatures(&t);
     abbreviations_done(&t.table);
     buf_done(&t.signatures);
