@@ -85,7 +85,8 @@ static void foretell(Diff *d)
     if (!d->before.schema.type_count || !d->after.schema.type_count)
         return;
     int rc = migration_new(&d->before.schema, &d->after.schema, &migration, &err);
-    if (rc == KEEL_ETYPE)
+    d->is_stuck = rc == KEEL_ETYPE;
+    if (d->is_stuck)
         buf_printf(&d->state, "refused: %s\n", err.text);
     else if (!rc)
         migration_foretell(migration, &d->state);

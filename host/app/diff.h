@@ -36,7 +36,7 @@ typedef struct Diff {
     Buf state;                          /* what a swap would do with the state, a line each */
     const char *verdict, *verdict_name; /* a sentence; a word for scripts */
     char verdict_text[1200];
-    int same;
+    int same, is_stuck; /* stuck: no rule carries the state from the one to the other */
 } Diff;
 
 /* Fills facts and verdict from the sides and their difference. */

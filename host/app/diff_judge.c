@@ -42,6 +42,9 @@ void diff_judge(Diff *d)
     d->verdict_name = VERDICTS[v].name;
     d->verdict = VERDICTS[v].text;
     d->same = v == VERDICT_SAME;
+    if (v == VERDICT_TYPES && d->is_stuck)
+        d->verdict = "types changed, and no rule carries the state over: a swap takes save and "
+                     "restore in both builds";
     /* Two libraries that are no modules are compared as what they are. */
     if (d->after.refused && (!d->before.refused || d->after.image)) {
         d->verdict_name = "refused";

@@ -354,6 +354,19 @@ class Migrate(keeltest.KeelTest):
         self.assertEqual(keeltest.json.loads(self.keel("diff", old, old, "--json").stdout)["state"],
                          [])
 
+    def test_keel_diff_foretells_that_no_rule_helps(self):
+        use = ("struct tick *t = keel_state(k, struct tick);"
+               "{ static int n; t->price += n++; } { static int n; t->price -= n++; }")
+        old, new = (module(number, "struct tick { int price; %s };" % more, frame=use)
+                    for number, more in ((1, ""), (2, "long more;")))
+        said = self.keel("diff", old, new).stdout
+        self.assertIn("refused: frame.n: there is more than one static of this name", said)
+        self.assertIn("types changed, and no rule carries the state over", said.split("\n")[-2])
+        host = self.running(old)
+        self.place(new)
+        host.wait("more than one static of this name")
+        host.end()
+
     def test_rollback_to_the_state_at_the_swap(self):
         types = "struct st { int n; %s };"
         first = module(1, types % "char note[16];",
