@@ -242,6 +242,7 @@ static void open_view(void *user)
     wait_in_view(session);
     session->host->waiting = wait_in_view;
     session->host->meanwhile_user = session;
+    view_warm(&session->view);
 }
 
 int session_open(Session *session, const char *title)

@@ -144,6 +144,12 @@ void view_open(View *view, keel_host *host, const char *title, const Say *say)
     host->over_user = overlay;
 }
 
+void view_warm(View *view)
+{
+    if (view->screen)
+        screen_warm(view->screen);
+}
+
 void view_close(View *view)
 {
     if (view->overlay)
@@ -280,6 +286,11 @@ void view_open(View *view, keel_host *host, const char *title, const Say *say)
         say_line(
             say, KEEL_LOG_INFO, "screen",
             "no window: this keel was built without one (KEEL_SCREEN=OFF, or no libraries for it)");
+}
+
+void view_warm(View *view)
+{
+    (void)view;
 }
 
 void view_close(View *view)

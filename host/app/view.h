@@ -58,6 +58,7 @@ int view_option(View *view, const char *command, int option, char **argv);
 /* Opens the window, unless headless. Where none can be had a line says why, and all goes on
  * without. */
 void view_open(View *view, keel_host *host, const char *title, const Say *say);
+void view_warm(View *view); /* while nothing else can be done: less is left for the first picture */
 void view_close(View *view);
 /* After the host was closed. */
 void view_done(View *view);

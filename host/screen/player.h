@@ -48,6 +48,9 @@ typedef struct Player {
 int player_init(Player *player, Error *err);
 void player_done(Player *player);
 
+/* Makes ahead what nearly every picture needs. */
+void player_warm(Player *player);
+
 /* Draws the batch. */
 int player_play(Player *player, const Batch *batch, Glyphs *glyphs, Error *err);
 

@@ -80,9 +80,8 @@ static uint32_t abilities_for(const Player *player, const BatchCommand *command)
            (command->kinds & INSTANCE_GRADIENT ? ALL_GRADIENTS : 0);
 }
 
-const PlayerProgram *player_use_program(Player *player, const BatchCommand *command, Error *err)
+static PlayerProgram *program_with(Player *player, uint32_t abilities, Error *err)
 {
-    uint32_t abilities = abilities_for(player, command);
     PlayerProgram *program = player->programs;
     while (program->abilities && program->abilities != abilities)
         program++; /* fewer sets of abilities come up than there are places */
@@ -94,6 +93,14 @@ const PlayerProgram *player_use_program(Player *player, const BatchCommand *comm
         }
         player->program = NULL;
     }
+    return program;
+}
+
+const PlayerProgram *player_use_program(Player *player, const BatchCommand *command, Error *err)
+{
+    PlayerProgram *program = program_with(player, abilities_for(player, command), err);
+    if (!program)
+        return NULL;
     if (player->program != program)
         glUseProgram(program->program);
     player->program = program;
@@ -102,6 +109,14 @@ const PlayerProgram *player_use_program(Player *player, const BatchCommand *comm
         glUniform2f(program->at_target, (float)player->width, (float)player->height);
     }
     return program;
+}
+
+void player_warm(Player *player)
+{
+    Error err = {0};
+    const BatchCommand shapes = {.kinds = 1u << INSTANCE_SHAPE};
+    program_with(player, abilities_for(player, &shapes),
+                 &err); /* the first picture tells what is wrong */
 }
 
 void player_programs_done(Player *player)

@@ -131,6 +131,18 @@ int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, E
     return KEEL_OK;
 }
 
+void screen_warm(Screen *screen)
+{
+    static const char letter[] = "a";
+    Error err = {0}; /* the first picture tells what is wrong */
+    uint32_t font;
+    TextLine line;
+    if (!text_font(screen->glyphs->text, "sans-serif", 400, 0, &font, &err))
+        text_shape(screen->glyphs->text, font, letter, 1, &line, &err);
+    player_warm(&screen->player);
+    trace_mark("font and shader are ready");
+}
+
 void screen_close(Screen *screen)
 {
     if (!screen)

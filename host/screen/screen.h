@@ -18,6 +18,10 @@ typedef struct Screen Screen;
 int screen_open(Host *host, const WindowOptions *options, Screen **ret_screen, Error *err);
 void screen_close(Screen *screen); /* NULL is fine */
 
+/* Does ahead what nearly every picture needs: finds the usual font, has the driver make a program.
+ * For a time when nothing else can be done; without it the first picture does that. */
+void screen_warm(Screen *screen);
+
 /* Takes the window's events and gives the slots their input; call it before each frame of the host.
  * Tells the slots what there is to draw on. 1 once the user has closed the window. */
 int screen_pump(Screen *screen);
