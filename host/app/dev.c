@@ -96,6 +96,21 @@ static void store(void *user, const char *slot, const struct Tweak *tweak)
         session_say(shared->session, KEEL_LOG_WARN, "the value can't be stored: try again");
 }
 
+/* A fault's line names the place; whose line of the source that is, the builder's thread finds out.
+ */
+static void heard(void *user, const char *room, const char *text)
+{
+    DevShared *shared = user;
+    if (strcmp(room, "fault") || !strstr(text, "+0x"))
+        return;
+    pthread_mutex_lock(&shared->lock);
+    snprintf(shared->crash, sizeof shared->crash, "%s", text);
+    pthread_mutex_unlock(&shared->lock);
+    uint64_t one = 1;
+    if (write(shared->store_fd, &one, sizeof one) != sizeof one)
+        return; /* so often that the counter is full: it was told */
+}
+
 /* The sentence may name a file whose name holds anything. */
 static int refuse(const Error *err)
 {
@@ -222,6 +237,8 @@ int app_dev(int argc, char **argv)
     shared.store_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     session.view.store = store;
     session.view.store_user = &shared;
+    session.heard = heard;
+    session.heard_user = &shared;
     session_signals();
     status = session_open(&session, argv[optind]);
     if (!status) /* tweaks are found by it */

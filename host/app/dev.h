@@ -147,7 +147,7 @@ typedef struct DevShared {
     DevPlan plan;
     int colour;
     int stop_fd;  /* eventfd: readable when the thread should end */
-    int store_fd; /* eventfd: readable when there is something to store */
+    int store_fd; /* eventfd: readable when there is something to store, or a crash to tell of */
 
     pthread_mutex_t lock;
     char *paths[DEV_MODULES]; /* builder to main, once: what to run */
@@ -159,6 +159,7 @@ typedef struct DevShared {
     int64_t shown_ns[DEV_MODULES]; /* and when its first one was shown; without a window never */
     DevStore stores[DEV_STORES];   /* main to builder */
     int store_count;
+    char crash[400]; /* any thread to builder: what the last fault said; "" none */
 } DevShared;
 
 void *dev_thread(void *shared);

@@ -8,7 +8,7 @@
 enum { DEV_ERRORS = 6 };
 
 typedef struct DevError {
-    int warning;      /* 0: an error */
+    int warning;      /* 0: an error; 2: a crash, of dev_crash.h */
     char file[256];   /* "" where none is known */
     int line, column; /* 0: not known */
     char text[400];   /* the sentence */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "app/dev.h"
+#include "app/dev_crash.h"
 #include "app/dev_errors.h"
 #include "app/source_number.h"
 #include "base/clock.h"
@@ -26,11 +27,13 @@ typedef struct Builder {
     Session *session;
     DevWatch *watch;
     DevBuild build;
-    int64_t saved_ns; /* the last save that no build has taken in full; 0: none */
-    int64_t begin_ns; /* when to begin a build; 0: not */
-    int failed;       /* the last build that was told */
-    int held;         /* a failed build waits until the save is over */
-    int first;        /* no build has succeeded yet */
+    int64_t saved_ns;                 /* the last save that no build has taken in full; 0: none */
+    int64_t begin_ns;                 /* when to begin a build; 0: not */
+    int failed;                       /* the last build that was told */
+    int held;                         /* a failed build waits until the save is over */
+    int first;                        /* no build has succeeded yet */
+    int crashed;                      /* a crash's place is on screen */
+    uint64_t generation[DEV_MODULES]; /* that each file became at last; 0: none */
     struct stat had[DEV_MODULES];
 } Builder;
 
@@ -121,6 +124,41 @@ static void publish(Builder *b)
     pthread_mutex_unlock(&shared->lock);
 }
 
+/* Where the crash was, in the terminal and over the picture until the next build. */
+static int tell_crash(Builder *b, const char *module, const char *text)
+{
+    DevError place;
+    if (!dev_crash_find(&b->shared->plan, module, text, &place))
+        return 0;
+    say(b, KEEL_LOG_WARN, "%s:%d: %s: %s", place.file, place.line, place.text, place.source);
+    view_errors(&b->session->view, &place, 1, 1, "the code before runs on");
+    b->crashed = 1;
+    return 1;
+}
+
+/* A fault of code that ran: only the newest build's file is still there to look at. */
+static void look_at_crash(Builder *b)
+{
+    DevShared *shared = b->shared;
+    char text[sizeof shared->crash];
+    pthread_mutex_lock(&shared->lock);
+    memcpy(text, shared->crash, sizeof text);
+    shared->crash[0] = 0;
+    int count = shared->slot_count;
+    pthread_mutex_unlock(&shared->lock);
+    const char *number = strstr(text, " (generation ");
+    uint64_t generation = number ? strtoull(number + strlen(" (generation "), NULL, 10) : 0;
+    for (int i = 0; i < count && generation; i++) {
+        const char *slash = strrchr(shared->paths[i], '/'),
+                   *name = slash ? slash + 1 : shared->paths[i];
+        size_t n = strcspn(name, ".");
+        struct stat now;
+        if (b->generation[i] == generation && !strncmp(text, name, n) && text[n] == ':' &&
+            !stat(shared->paths[i], &now) && !differs(&now, &b->had[i]))
+            tell_crash(b, shared->paths[i], text);
+    }
+}
+
 /* A swap of several takes only those whose code changed. Returns how many those are, now first. */
 static uint32_t leave_out_same(keel_slot *const *slots, const char **names, uint32_t count)
 {
@@ -150,11 +188,19 @@ static int64_t picture_ns(Builder *b, int index, int64_t since_ns)
     return 0;
 }
 
+static void not_swapped(Builder *b, const char *module, const char *spent, const char *why)
+{
+    say(b, KEEL_LOG_WARN, "built (%s ms), but not swapped: %s; the code before runs on", spent,
+        why);
+    tell_crash(b, module, why);
+}
+
 static void swap(Builder *b)
 {
     DevShared *shared = b->shared;
     keel_slot *slots[DEV_MODULES];
     const char *names[DEV_MODULES];
+    int which[DEV_MODULES];
     uint32_t count = 0;
     int first = 0;
     pthread_mutex_lock(&shared->lock);
@@ -166,6 +212,7 @@ static void swap(Builder *b)
         const char *slash = strrchr(shared->paths[i], '/');
         first = count ? first : i;
         names[count] = slash ? slash + 1 : shared->paths[i];
+        which[count] = i;
         slots[count++] = shared->slots[i];
     }
     pthread_mutex_unlock(&shared->lock);
@@ -174,6 +221,11 @@ static void swap(Builder *b)
     int64_t before_ns = clock_now_ns();
     int rc = count ? keel_host_swap(b->session->host, slots, NULL, count, 0) : KEEL_ESAME;
     int64_t now_ns = clock_now_ns();
+    for (uint32_t i = 0; !rc && i < count; i++) {
+        struct keel_slot_status status = {.size = sizeof status};
+        if (!keel_slot_query(slots[i], &status))
+            b->generation[which[i]] = status.generation;
+    }
     if (!rc && count > 1)
         count = leave_out_same(slots, names, count);
     if (b->saved_ns)
@@ -190,8 +242,7 @@ static void swap(Builder *b)
     else if (rc == KEEL_ESAME)
         say(b, KEEL_LOG_INFO, "built (%s ms): the same code, so nothing is swapped", spent);
     else if (rc != KEEL_ECANCELED)
-        say(b, KEEL_LOG_WARN, "built (%s ms), but not swapped: %s; the code before runs on", spent,
-            keel_host_error());
+        not_swapped(b, shared->paths[first], spent, keel_host_error());
 }
 
 /* The same on screen, until it is fixed. */
@@ -233,6 +284,9 @@ static void succeeded(Builder *b)
     if (warnings)
         tell(b, KEEL_LOG_WARN, buf_text(&text));
     buf_done(&text);
+    if (b->crashed && !b->failed)
+        view_errors(&b->session->view, NULL, 0, 0, NULL);
+    b->crashed = 0;
     if (b->failed) {
         view_errors(&b->session->view, NULL, 0, 0, NULL);
         say(b, KEEL_LOG_INFO, "fixed: it compiles again");
@@ -318,8 +372,10 @@ static void work(Builder *b)
             poll(fds, 3, 20);
         if (fds[0].revents)
             return;
-        if (fds[4].revents)
+        if (fds[4].revents) {
             store(b);
+            look_at_crash(b);
+        }
         drain(b); /* before the build's end: what it wrote itself came before */
         if (b->begin_ns && clock_now_ns() >= b->begin_ns) {
             begin(b);

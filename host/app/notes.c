@@ -1,8 +1,10 @@
-/* Notes from log lines. A swap's line has all its times; a note has what changed, and the pause. */
+/* Notes from log lines. A swap's line has all its times; a note has what changed, and the pause.
+ * What `keel dev` says of a build that wasn't swapped, the swap's own line has said. */
 #include "app/notes.h"
 
 #include <keel/log.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CALM, GOOD, WARN, BAD };
@@ -24,9 +26,28 @@ static int swapped(const char *text, char *ret_note, size_t bytes)
         return 0;
     const char *changes = unit + strlen(us);
     changes += strspn(changes, ";,: ");
-    snprintf(ret_note, bytes, "%.*s  %.*s  \xc2\xb7  pause %.*s%s%s%s",
-             (int)(at - (sizeof word - 1) - text), text, (int)(in - at), at, (int)(unit - pause),
-             pause, us, *changes ? "  \xc2\xb7  " : "", changes);
+    double pause_us = strtod(pause, NULL);
+    char time[32];
+    snprintf(time, sizeof time, pause_us < 1000 ? "%.0f%s" : "%.1f%s",
+             pause_us < 1000 ? pause_us : pause_us / 1000, pause_us < 1000 ? us : " ms");
+    snprintf(ret_note, bytes, "%.*s  %.*s  \xc2\xb7  pause %s%s%s",
+             (int)(at - (sizeof word - 1) - text), text, (int)(in - at), at, time,
+             *changes ? "  \xc2\xb7  " : "", changes);
+    return 1;
+}
+
+/* "fish: refused: fish: failed in the trial (frame): its frame 1 crashed: …": the name once. */
+static int refused(const char *text, char *ret_note, size_t bytes)
+{
+    static const char word[] = ": refused: ";
+    const char *at = strstr(text, word);
+    if (!at)
+        return 0;
+    int name = (int)(at - text);
+    const char *why = at + sizeof word - 1;
+    if (!strncmp(why, text, (size_t)name) && why[name] == ':')
+        why += name + 1 + strspn(why + name + 1, " ");
+    snprintf(ret_note, bytes, "%.*s  refused  \xc2\xb7  %s", name, text, why);
     return 1;
 }
 
@@ -51,14 +72,14 @@ int note_of(uint32_t level, const char *room, const char *text, char *ret_note, 
     *ret_tone = level >= KEEL_LOG_ERROR ? BAD : level == KEEL_LOG_WARN ? WARN : GOOD;
     if (!strcmp(room, "swap") && level == KEEL_LOG_INFO)
         return swapped(text, ret_note, bytes);
-    if (!strcmp(room, "swap") && rolled_back(text, ret_note, bytes))
+    if (!strcmp(room, "swap") &&
+        (rolled_back(text, ret_note, bytes) || refused(text, ret_note, bytes)))
         return 1;
     if (strstr(text, ": report: ")) /* the terminal has its path */
         return 0;
     int told = (!strcmp(room, "swap") && level >= KEEL_LOG_WARN) || !strcmp(room, "fault") ||
                (!strcmp(room, "tweak") && level >= KEEL_LOG_WARN) ||
-               (!strcmp(room, "dev") && !strncmp(text, "fixed", 5)) ||
-               (!strcmp(room, "dev") && strstr(text, "not swapped") != NULL);
+               (!strcmp(room, "dev") && !strncmp(text, "fixed", 5));
     if (!strcmp(room, "fault"))
         *ret_tone = BAD;
     if (told)

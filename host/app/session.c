@@ -220,6 +220,8 @@ static void hear(uint32_t level, const char *room, const char *text, void *user)
     char note[280];
     int tone;
     say_log(level, room, text, &session->say);
+    if (session->heard)
+        session->heard(session->heard_user, room, text);
     if (note_of(level, room, text, note, sizeof note, &tone))
         view_note(&session->view, tone, note);
 }

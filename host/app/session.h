@@ -25,10 +25,13 @@ typedef struct Session {
     Pacer pacer;
     View view;
     const char *title; /* of the window */
-    int late_view;     /* it is opened while the first module is read and tried */
-    int closed;        /* the user closed the window */
-    int eager;         /* new code needn't wait for the next frame's time */
-    int hurried;       /* the last frame came early, for that */
+    void (*heard)(void *user, const char *room,
+                  const char *text); /* each line of the host; any thread; or NULL */
+    void *heard_user;
+    int late_view; /* it is opened while the first module is read and tried */
+    int closed;    /* the user closed the window */
+    int eager;     /* new code needn't wait for the next frame's time */
+    int hurried;   /* the last frame came early, for that */
 } Session;
 
 /* The options' rows for getopt_long, and their lines for --help. */

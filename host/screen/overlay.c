@@ -321,12 +321,14 @@ static float problems(Overlay *overlay, float bottom)
            (!fit || height + problem_height(&overlay->shown[fit]) < overlay->height * 0.55f))
         height += problem_height(&overlay->shown[fit++]);
     float x = OVERLAY_MARGIN, y = bottom - height;
-    uint32_t color = overlay->shown[0].warning ? OVERLAY_AMBER : OVERLAY_RED;
+    static const char *const kinds[] = {"error", "warning", "crash"};
+    int kind = overlay->shown[0].warning;
+    uint32_t color = kind == OVERLAY_WARNING ? OVERLAY_AMBER : OVERLAY_RED;
     overlay_box(overlay, x, y, width, height);
     draw_rect(&overlay->list, x + 10, y + PAD - 1, 3, 18, 1.5f, 0, color);
     char text[700];
     snprintf(text, sizeof text, overlay->shown_all == 1 ? "%d %s" : "%d %ss", overlay->shown_all,
-             overlay->shown[0].warning ? "warning" : "error");
+             kinds[kind < 3 ? kind : 0]);
     overlay_text(overlay, x + 22, y + PAD - 1, &strong_font, OVERLAY_TEXT, text);
     overlay_text(overlay, x + 30 + overlay_width(overlay, &strong_font, text), y + PAD + 1,
                  &small_font, OVERLAY_DIM, overlay->shown_after);

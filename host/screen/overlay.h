@@ -32,8 +32,9 @@ typedef enum OverlayTone { OVERLAY_CALM, OVERLAY_GOOD, OVERLAY_WARN, OVERLAY_BAD
 /* A line that goes away by itself. Copied. [any] */
 void overlay_note(Overlay *overlay, OverlayTone tone, const char *text);
 
+enum { OVERLAY_ERROR, OVERLAY_WARNING, OVERLAY_CRASH };
 typedef struct OverlayProblem {
-    int warning;
+    int warning; /* OVERLAY_… */
     char file[256];
     int line, column;
     char text[400], source[240];

@@ -166,8 +166,24 @@ class Dev(KeelTest):
         host = self.single()
         self.edit("m/m.c", "s->count++;", keeltest.CRASH + " s->count++;")
         host.wait("not swapped: .*; the code before runs on")
+        self.crashed_here(host)
         host.frames_pass()
         self.assertEqual(host.slot()["generation"], 1)
+        host.end()
+
+    def crashed_here(self, host):
+        """The place in the source is told, and it is the right one."""
+        found = host.wait(r"^m\.c:(\d+): crashed here: wrote to \S+ .*: (.*)")
+        line = content(self.path("m/m.c")).decode().split("\n")[int(found.group(1)) - 1]
+        self.assertIn(keeltest.CRASH, line)
+        self.assertEqual(found.group(2), line.strip())
+
+    def test_the_line_of_a_later_crash_is_told(self):
+        host = self.single()
+        self.edit("m/m.c", "s->count++;", "static int n;\n    if (++n == 40)\n        %s\n    s->count++;"
+                  % keeltest.CRASH)
+        host.wait("rolled back to 1")
+        self.crashed_here(host)
         host.end()
 
     def test_headers_and_what_is_no_source(self):

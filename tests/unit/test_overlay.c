@@ -170,11 +170,21 @@ static void lines_of_the_log_become_notes(void **unused)
                              "pause 21.5 \xc2\xb5s; changed: frame",
                              note, sizeof note, &tone),
                      1);
-    assert_string_equal(note, "fish  3 \xe2\x86\x92 4  \xc2\xb7  pause 21.5 \xc2\xb5s  \xc2\xb7  "
+    assert_string_equal(note, "fish  3 \xe2\x86\x92 4  \xc2\xb7  pause 22 \xc2\xb5s  \xc2\xb7  "
                               "changed: frame");
     assert_int_equal(tone, OVERLAY_GOOD);
+    assert_int_equal(note_of(1, "swap",
+                             "fish: generation 3 \xe2\x86\x92 4 in 14.0 ms, pause 1125.8 \xc2\xb5s",
+                             note, sizeof note, &tone),
+                     1);
+    assert_string_equal(note, "fish  3 \xe2\x86\x92 4  \xc2\xb7  pause 1.1 ms");
     assert_int_equal(note_of(2, "swap", "fish: refused: no", note, sizeof note, &tone), 1);
+    assert_string_equal(note, "fish  refused  \xc2\xb7  no");
     assert_int_equal(tone, OVERLAY_WARN);
+    note_of(2, "swap", "fish: refused: fish: failed in the trial: x", note, sizeof note, &tone);
+    assert_string_equal(note, "fish  refused  \xc2\xb7  failed in the trial: x");
+    assert_int_equal(
+        note_of(2, "dev", "built (9 ms), but not swapped: x", note, sizeof note, &tone), 0);
     assert_int_equal(note_of(2, "swap",
                              "fish: generation 4 rolled back to 3: wrote; x; all is kept", note,
                              sizeof note, &tone),
