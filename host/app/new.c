@@ -178,7 +178,9 @@ int app_new(int argc, char **argv)
             fprintf(stderr, "keel new: cannot make %s: %s\n", name, strerror(errno));
         return 1;
     }
-    printf("made %s/\n\n  keel dev %s\n\nthen open %s/%s%s, change %s, and save\n", name, name,
-           name, name, language == NEW_C ? ".c" : ".cpp", language == NEW_C ? "SPEED" : "speed");
+    /* As it was called: what isn't in PATH is to be called so again. */
+    printf("made %s/\n\n  %s dev %s\n\nthen open %s/%s%s, change %s, and save\n", name,
+           program_invocation_name, name, name, name, language == NEW_C ? ".c" : ".cpp",
+           language == NEW_C ? "SPEED" : "speed");
     return 0;
 }

@@ -61,6 +61,8 @@ static int rolled_back(const char *text, char *ret_note, size_t bytes)
     if (!what)
         return 0;
     to += sizeof back - 1;
+    if (strstr(what, "what happened since went back")) /* how it did is told in the terminal */
+        what = "; what happened since is kept";
     snprintf(ret_note, bytes, "%.*s  back to %.*s  \xc2\xb7 %s", (int)(at - text), text,
              (int)strspn(to, "0123456789"), to, what + 1);
     return 1;

@@ -296,7 +296,7 @@ static float source(Overlay *overlay, const OverlayProblem *problem, float x, fl
     float to = left + letter * (float)(problem->to - shift);
     if (problem->to > problem->from && from < x + width)
         draw_rect(&overlay->list, from, y + 26, to - from, 2, 1, 0,
-                  problem->warning ? OVERLAY_AMBER : OVERLAY_RED);
+                  problem->warning == OVERLAY_WARNING ? OVERLAY_AMBER : OVERLAY_RED);
     return 32;
 }
 

@@ -168,8 +168,8 @@ static void button(Overlay *overlay, float x, float y, float w, const char *text
 {
     int hot = live && overlay->mouse_x >= x && overlay->mouse_x < x + w && overlay->mouse_y >= y &&
               overlay->mouse_y < y + 26;
-    draw_rect(&overlay->list, x, y, w, 26, 6, 0, hot ? 0xffffff33 : 0xffffff17);
-    overlay_text(overlay, x + w / 2, y + 6, &button_font, live ? OVERLAY_TEXT : 0x98a2b390, text);
+    draw_rect(&overlay->list, x, y, w, 26, 6, 0, hot ? 0xffffff33 : live ? 0xffffff17 : 0xffffff08);
+    overlay_text(overlay, x + w / 2, y + 6, &button_font, live ? OVERLAY_TEXT : 0x98a2b3b8, text);
 }
 
 static int changed(const OverlayPanel *panel)
