@@ -3,6 +3,7 @@ new generation's source."""
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 import unittest
@@ -137,9 +138,13 @@ class Lldb(Debugged):
         finally:
             process.kill()
             process.wait()
+            os.kill(host.pid, signal.SIGCONT)  # on a busy machine lldb lets go of it stopped
         if "attach failed" in said:
             host.end()
             self.skipTest("this container lets nobody attach: " + said.strip().split("\n")[-1])
+        if "lost connection" in said:
+            host.end()
+            self.skipTest("lldb lost its own server, as it does on a busy machine")
         return said
 
     def test_a_break_in_the_second_generation_shows_its_source(self):
