@@ -91,7 +91,7 @@ void host_begin_by_file(Host *host, Watched *watched)
     watched->again = 0;
     if (host->closing)
         return;
-    Group *group = group_new(&host->swapper, 0, file_swap_over, host);
+    Group *group = group_new(&host->swapper, SWAP_EVENT, file_swap_over, host);
     if (!group || group_add(group, watched->slot, watched->path, NULL)) {
         log_error("swap", "%s: no memory for a swap", watched->slot->name);
         return;

@@ -137,6 +137,14 @@ void group_close_timer(Group *group)
     uv_close((uv_handle_t *)&group->timer, closed);
 }
 
+/* Would the same file be refused again? Not for what may be otherwise the next time: another's
+ * doing, a lack, a manifest that comes later. */
+static int lies_in_the_file(int code)
+{
+    return code == KEEL_EREFUSED || code == KEEL_ETYPE || code == KEEL_EFAULT ||
+           code == KEEL_EABI || code == KEEL_EIMAGE || code == KEEL_ENOSERVICE;
+}
+
 void group_refuse(Group *group)
 {
     for (uint32_t i = 0; i < group->count; i++) {
@@ -149,6 +157,8 @@ void group_refuse(Group *group)
             continue;
         slot_say(attempt->slot, "%s", group->err.text);
         atomic_fetch_add(&attempt->slot->refused, 1);
+        if (group->count == 1 && lies_in_the_file(group->err.code))
+            attempt->slot->refused_file = attempt->file;
         if (group->err.code == KEEL_EUNTRUSTED && attempt->trust.fault)
             atomic_fetch_add(&attempt->slot->alarms, 1);
     }

@@ -37,6 +37,14 @@ static const char *lacking(const Swapper *swapper, const Image *image)
 static void settled(Group *group)
 {
     Attempt *attempt = &group->attempts[group->at];
+    if (group->flags & SWAP_EVENT && attempt->file.inode &&
+        !memcmp(&attempt->slot->refused_file, &attempt->file, sizeof attempt->file)) {
+        attempt->untouched = 1;
+        err_set(&group->err, KEEL_ESAME, "%s: still the file that was refused",
+                attempt->slot->name);
+        group_refuse(group);
+        return;
+    }
     if (group->err.code && !(trusting_gave_up(attempt) && attempt->image)) {
         trusting_refuse(attempt);
         return;

@@ -80,7 +80,8 @@ struct keel_slot {
     int64_t last_time_ns; /* of the last committed frame */
     int redeliver;        /* the frame before was undone */
 
-    FileMark file; /* of the last reading [engine] */
+    FileMark file;         /* of the last reading [engine] */
+    FileMark refused_file; /* the last one that was refused for what it is [engine] */
 
     Generation *running; /* NULL: nothing to run */
     SlotEntered entered;

@@ -189,7 +189,7 @@ typedef void GroupDone(Group *group, const Error *err, void *user);
 
 struct Group {
     Swapper *swapper;
-    uint32_t flags; /* SWAP_SAME, SWAP_RETRY */
+    uint32_t flags; /* SWAP_… */
     GroupDone *done;
     void *user;
     SwapPhase phase; /* engine thread until READY, then frame thread */
@@ -209,7 +209,11 @@ struct Group {
     SwapAnswer answer;
 };
 
-enum { SWAP_SAME = 1, SWAP_RETRY = 2 }; /* also the same code; also bytes that faulted */
+enum {
+    SWAP_SAME = 1,  /* also the same code */
+    SWAP_RETRY = 2, /* also bytes that faulted */
+    SWAP_EVENT = 4  /* the file may have changed: nothing is said again of one that didn't */
+};
 
 /* ---- engine thread ---- */
 

@@ -109,6 +109,25 @@ class Watch(keeltest.KeelTest):
                        check=True)
         self.exactly(host, 1, 2)
 
+    def test_a_refused_file_is_refused_once(self):
+        host = self.running(self.one)
+        mark = host.mark()
+        with open(self.path("bad"), "wb") as f:
+            f.write(b"no module")
+        os.rename(self.path("bad"), self.path("m.so"))
+        host.wait("refused: ", after=mark)
+        for _ in range(3):
+            open(self.path("m.so"), "ab").close()  # a writer that writes nothing
+            host.quiet(0.2)
+        self.assertEqual(len(host.texts("refused: ", mark)), 1, host.story())
+        mark = host.mark()
+        os.utime(self.path("m.so"))
+        host.wait("refused: ", after=mark)
+        self.place(self.two)
+        host.wait("build 2 runs")
+        self.assertEqual(host.slot()["refused"], 2, host.story())
+        self.assertEqual(host.end(), 0)
+
     def test_symlink_flip(self):
         for name, so in (("a", self.one), ("b", self.two)):
             os.mkdir(self.path(name))
