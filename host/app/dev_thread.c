@@ -17,6 +17,7 @@
 #include "app/dev_errors.h"
 #include "app/source_number.h"
 #include "base/clock.h"
+#include "base/known_threads.h"
 
 /* Saves within this time are one. The first begins the build, a later one begins it anew; what
  * failed meanwhile isn't told, since an editor may have been in the middle of its save. */
@@ -404,6 +405,7 @@ void *dev_thread(void *user)
     Builder b = {.shared = shared, .session = shared->session, .first = 1, .begin_ns = 1};
     dev_build_init(&b.build, &shared->plan, shared->colour);
     Error err = {0};
+    known_thread_begin();
     if (dev_watch_new(shared->plan.folder, &b.watch, &err))
         say(&b, KEEL_LOG_ERROR, "%s", err.text);
     else
@@ -413,5 +415,6 @@ void *dev_thread(void *user)
     pthread_mutex_lock(&shared->lock);
     shared->ended = 1;
     pthread_mutex_unlock(&shared->lock);
+    known_thread_end();
     return NULL;
 }

@@ -13,6 +13,7 @@
 #include "app/log_files.h"
 #include "app/notes.h"
 #include "base/clock.h"
+#include "base/known_threads.h"
 #include "fault/guard.h"
 #include "base/trace.h"
 #include "host/host.h"
@@ -179,8 +180,10 @@ static void *take_signals(void *user)
 {
     const sigset_t *set = user;
     int which;
+    known_thread_begin();
     if (sigwait(set, &which) == 0)
         pacer_interrupt(&stop);
+    known_thread_end();
     return NULL;
 }
 

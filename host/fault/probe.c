@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/known_threads.h"
 #include "fault/parts.h"
 
 #pragma GCC poison exit abort
@@ -167,6 +168,7 @@ static void *probe(void *unused)
 {
     (void)unused;
     pthread_setname_np(pthread_self(), "keel-probe");
+    known_thread_begin();
     GUARD_STORE(probe_tid, (int)syscall(SYS_gettid));
     thread_begin(NULL);
     while (!GUARD_LOAD(stopping)) {
@@ -180,6 +182,7 @@ static void *probe(void *unused)
         GUARD_STORE(answered, question);
         futex_wake(&answered);
     }
+    known_thread_end();
     return NULL;
 }
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/known_threads.h"
 #include "fault/parts.h"
 
 #pragma GCC poison exit abort malloc free
@@ -180,6 +181,7 @@ static void *watch(void *unused)
 {
     (void)unused;
     pthread_setname_np(pthread_self(), "keel-watchdog");
+    known_thread_begin();
     int64_t before = clock_now_ns(), quiet_since = before, tick = TICK_MIN_NS;
     while (!GUARD_LOAD(stopping)) {
         struct timespec t = {.tv_nsec = tick};
@@ -196,6 +198,7 @@ static void *watch(void *unused)
         before = quiet_since = clock_now_ns();
         tick = TICK_MIN_NS;
     }
+    known_thread_end();
     return NULL;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/known_threads.h"
 #include "base/log.h"
 #include "host/asset_read.h"
 
@@ -96,7 +97,9 @@ static void work(uv_work_t *request)
 {
     AssetFile *file = request->data;
     Error err = {0};
+    known_thread_begin();
     file->looks = asset_read(&file->read, &err) ? file->looks + 1 : 0;
+    known_thread_end();
 }
 
 static void worked(uv_work_t *request, int status)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/known_threads.h"
 #include "base/log.h"
 #include "host/snapshots.h"
 #include "swap/brought.h"
@@ -38,7 +39,9 @@ struct Keeper {
 static void tend(uv_work_t *work)
 {
     Keeper *keeper = work->data;
+    known_thread_begin();
     journal_tend(keeper->journal);
+    known_thread_end();
 }
 
 static void tended(uv_work_t *work, int status)

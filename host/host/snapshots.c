@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/known_threads.h"
 #include "base/log.h"
 #include "host/keeper.h"
 #include "image/reading.h"
@@ -204,6 +205,7 @@ static void drop_modules(const char *modules, const Image *image, int all)
 static void write_it(uv_work_t *work)
 {
     Writing *writing = work->data;
+    known_thread_begin();
     if (writing->modules[0])
         keep_module(writing->modules, writing->image, 1);
     SnapshotParts parts = {.note = writing->note.data, .note_bytes = writing->note.bytes};
@@ -214,6 +216,7 @@ static void write_it(uv_work_t *work)
         drop_modules(writing->modules, writing->image, 0);
         keep_picture(writing->modules, writing->picture);
     }
+    known_thread_end();
 }
 
 static void written(uv_work_t *work, int status)

@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/known_threads.h"
+
 #pragma GCC poison exit abort
 
 struct Loop {
@@ -69,11 +71,13 @@ static void *run(void *user)
     Loop *loop = user;
     loop_of_thread = loop;
     pthread_setname_np(pthread_self(), "keel-loop");
+    known_thread_begin();
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     /* Close callbacks may open handles again: until none is left. */
     do
         uv_walk(&loop->uv, close_left, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) || uv_loop_close(&loop->uv) == UV_EBUSY);
+    known_thread_end();
     return NULL;
 }
 

@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/known_threads.h"
 #include "base/log.h"
 #include "fault/guard.h"
 #include "module/load.h"
-#include "module/quiet.h"
 #include "module/retire.h"
 #include "module/retired.h"
 
@@ -58,12 +58,12 @@ struct Loader {
 
 void loader_thread_known(void)
 {
-    quiet_thread_known();
+    known_thread_begin();
 }
 
 void loader_thread_forget(void)
 {
-    quiet_thread_forget();
+    known_thread_end();
 }
 
 /* ---- refusals; the mutex is held ---- */
@@ -310,7 +310,7 @@ static void *thread_main(void *user)
     Error err;
     if (guard_thread_begin(&err))
         log_error("module", "the loader's thread has no guard: %s", err.text);
-    quiet_thread_known();
+    known_thread_begin();
     pthread_mutex_lock(&loader->mutex);
     for (;;) {
         int64_t due;
@@ -341,7 +341,7 @@ static void *thread_main(void *user)
         pthread_mutex_lock(&loader->mutex);
     }
     pthread_mutex_unlock(&loader->mutex);
-    quiet_thread_forget();
+    known_thread_end();
     guard_thread_end();
     return NULL;
 }

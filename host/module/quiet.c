@@ -1,12 +1,11 @@
-/* Looks for a range's addresses on the stacks of threads that Keel doesn't know. Owns the list of
- * known threads. Reads other stacks by process_vm_readv, so that one that goes away meanwhile is an
- * error and not a fault. The loader's thread; registration from any. */
+/* Looks for a range's addresses on the stacks of threads that Keel doesn't know. Owns nothing.
+ * Reads other stacks by process_vm_readv, so that one that goes away meanwhile is an error and not
+ * a fault. The loader's thread. */
 #include "module/quiet.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,48 +13,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/known_threads.h"
 #include "module/maps.h"
 
-enum { KNOWN_MAX = 256, PART_WORDS = 2048, RED_ZONE_BYTES = 128 };
-
-static _Atomic int known[KNOWN_MAX];
+enum { PART_WORDS = 2048, RED_ZONE_BYTES = 128 };
 
 static int my_tid(void)
 {
     return (int)syscall(SYS_gettid);
-}
-
-static int is_known(int tid)
-{
-    for (int i = 0; i < KNOWN_MAX; i++)
-        if (atomic_load(&known[i]) == tid)
-            return 1;
-    return 0;
-}
-
-/* A thread may run the frames of two hosts. */
-static _Thread_local int times_known;
-
-void quiet_thread_known(void)
-{
-    if (times_known++)
-        return;
-    for (int i = 0; i < KNOWN_MAX; i++) {
-        int none = 0;
-        if (atomic_compare_exchange_strong(&known[i], &none, my_tid()))
-            return;
-    }
-}
-
-void quiet_thread_forget(void)
-{
-    if (!times_known || --times_known)
-        return;
-    for (int i = 0; i < KNOWN_MAX; i++) {
-        int me = my_tid();
-        if (atomic_compare_exchange_strong(&known[i], &me, 0))
-            return;
-    }
 }
 
 typedef struct Blocked {
@@ -182,7 +147,7 @@ int quiet_check(uintptr_t first, uintptr_t last, Error *err)
     struct dirent *entry;
     while (!rc && (entry = readdir(dir))) {
         int tid = atoi(entry->d_name);
-        if (tid > 0 && tid != my_tid() && !is_known(tid))
+        if (tid > 0 && tid != my_tid() && !known_thread_is(tid))
             rc = check_thread(tid, first, last, err);
     }
     closedir(dir);

@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "module/quiet.h"
 #include "module/trial_job.h"
 #include "module/trial_spawn.h"
 
@@ -293,7 +292,6 @@ static void new_on_loop(void *user)
     trial->kick.data = trial->limit.data = trial;
     trial->open_handles = 2;
     Error err = {0};
-    quiet_thread_known(); /* it never runs a module's code */
     if (!call->later && have_helper(trial, &err))
         log_warn("trial", "candidates can't be tried: %s", err.text);
     call->trial = trial;
@@ -337,7 +335,6 @@ static void free_on_loop(void *user)
     Error err;
     err_set(&err, KEEL_ECANCELED, "the host is closing");
     trial->closing = 1;
-    quiet_thread_forget();
     end_helper(trial);
     while (trial->first)
         answer_unavailable(trial, &err);

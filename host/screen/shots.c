@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/known_threads.h"
 #include "screen/png.h"
 
 struct Shot {
@@ -74,12 +75,14 @@ static void *write_shot(void *user)
     Shot *shot = user;
     Shots *shots = shot->shots;
     Error err = {0};
+    known_thread_begin();
     png_write_file(shot->path, shot->pixels, shot->width, shot->height, &err);
     end(shot, &err);
     pthread_mutex_lock(&shots->lock);
     shots->writing--;
     pthread_cond_signal(&shots->fewer);
     pthread_mutex_unlock(&shots->lock);
+    known_thread_end();
     return NULL;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/known_threads.h"
 #include "base/log.h"
 #include "swap/group.h"
 #include "swap/migrating.h"
@@ -80,12 +81,14 @@ int precopying_on_frame(Group *group, void (*then)(Group *group))
 static void work(uv_work_t *request)
 {
     Group *group = request->data;
+    known_thread_begin();
     for (uint32_t i = 0; i < group->count; i++) {
         Precopying *ahead = &group->attempts[i].migrating.ahead;
         if (ahead->precopy && ahead->fill)
             ahead->failed |= precopy_fill(ahead->precopy) != 0;
         ahead->fill = 0;
     }
+    known_thread_end();
 }
 
 static void worked(uv_work_t *request, int status)

@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/clock.h"
+#include "base/known_threads.h"
 #include "image/inspect.h"
 #include "swap/group.h"
 
@@ -72,6 +73,7 @@ static void read_file(uv_work_t *work)
 {
     Group *group = work->data;
     Attempt *attempt = &group->attempts[group->at];
+    known_thread_begin();
     memset(&group->err, 0, sizeof group->err);
     attempt->file = mark_of(attempt->path); /* before: a change in between shows the next time */
     image_unref(attempt->image);            /* of a look before */
@@ -80,6 +82,7 @@ static void read_file(uv_work_t *work)
     if (!group->err.code && !attempt->trust.fault &&
         !swap_tries(group->swapper)) /* else the helper does it */
         group->err.code = inspect_image(attempt->image, &group->err);
+    known_thread_end();
 }
 
 static void look_again(uv_timer_t *timer)

@@ -16,6 +16,8 @@
 #include <cmocka.h>
 
 #include "amount.h"
+#include "base/known_threads.h"
+#include "loop/loop.h"
 #include "module/loader.h"
 #include "module/maps.h"
 #include "module/quiet.h"
@@ -155,10 +157,10 @@ static void *sleep_in_it(void *user)
 {
     Sleeper *sleeper = user;
     if (sleeper->known)
-        quiet_thread_known();
+        known_thread_begin();
     waits_here(sleeper);
     if (sleeper->known)
-        quiet_thread_forget();
+        known_thread_end();
     return NULL;
 }
 
@@ -210,6 +212,41 @@ static void a_thread_that_never_blocks_is_suspected(void **unused)
     pthread_join(thread, NULL);
 }
 
+#if !defined(__SANITIZE_THREAD__) /* it has a thread of its own */
+/* A range that every stack has words of: only who isn't looked at isn't found. */
+static void the_hosts_own_threads_are_not_looked_at(void **unused)
+{
+    (void)unused;
+    Loader *loader;
+    Loop *loop;
+    Error err = {0};
+    assert_int_equal(loader_new(&loader, &err), KEEL_OK); /* with a watchdog and a probe */
+    assert_int_equal(loop_new(&loop, &err), 0);
+    int rc = KEEL_EBUSY;
+    for (int i = 0; i < 1000 && rc; i++) { /* until each has begun */
+        usleep(10000);
+        rc = quiet_check(1, UINTPTR_MAX, &err);
+    }
+    if (rc)
+        print_error("%s\n", err.text);
+    assert_int_equal(rc, KEEL_OK);
+
+    Sleeper sleeper = {0};
+    pthread_t thread;
+    sem_init(&sleeper.go, 0, 0);
+    pthread_barrier_init(&sleeper.there, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, sleep_in_it, &sleeper), 0);
+    pthread_barrier_wait(&sleeper.there);
+    assert_int_equal(quiet_check(1, UINTPTR_MAX, &err), KEEL_EBUSY);
+    sem_post(&sleeper.go);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&sleeper.there);
+    sem_destroy(&sleeper.go);
+    loop_free(loop);
+    loader_free(loader);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +254,9 @@ int main(void)
         cmocka_unit_test(the_ring_is_bounded_and_gives_back),
         cmocka_unit_test(threads_that_come_back_are_seen),
         cmocka_unit_test(a_thread_that_never_blocks_is_suspected),
+#if !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(the_hosts_own_threads_are_not_looked_at),
+#endif
     };
     loader_thread_known();
     return cmocka_run_group_tests(tests, NULL, NULL);
