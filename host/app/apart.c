@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
+
 enum { NO_SANDBOX = 3, LAST_TIMES = 2 };
 
 const ApartLimits APART_AT_LEISURE = {.cpu_seconds = 10, .memory_bytes = UINT64_C(4) << 30};
@@ -58,7 +60,7 @@ static int set_limits(const ApartLimits *limits)
     rc = rc ? rc : limit(RLIMIT_FSIZE, 0);
     rc = rc ? rc : limit(RLIMIT_NOFILE, 0);
     rc = rc ? rc : limit(RLIMIT_CPU, limits->cpu_seconds);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
     /* Not the address space: keel-trial has hundreds of GiB of it reserved. */
     rc = rc ? rc : limit(RLIMIT_DATA, had + limits->memory_bytes);
 #else

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
+
 #define MEMORY_MOST (UINT64_C(768) << 20)
 
 static const char help[] = "usage: keel-decode image|sound <FILE >RESULT\n"
@@ -31,7 +33,7 @@ static void set_limits(void)
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_CPU, 10);
     limit(RLIMIT_FSIZE, ASSET_CONTENT_MOST + 4096);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
     limit(RLIMIT_DATA, MEMORY_MOST);
 #endif
 }

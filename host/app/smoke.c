@@ -17,6 +17,7 @@
 #include "app/text.h"
 #include "app/trust_options.h"
 #include "base/clock.h"
+#include "base/sanitizer.h"
 #include "host/host.h"
 
 static const char help[] =
@@ -247,7 +248,7 @@ static void shuttle(Smoke *smoke)
     if (done > 3) {
         compare_held(smoke, "descriptors", before.descriptors, after.descriptors, 0);
         compare_held(smoke, "threads", before.threads, after.threads, 0);
-#if !defined(__SANITIZE_THREAD__) /* it maps its shadow piece by piece */
+#if !UNDER_TSAN /* it maps its shadow piece by piece */
         compare_held(smoke, "mappings", before.mappings, after.mappings, 8);
 #endif
     }

@@ -11,16 +11,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "fault/parts.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define LEAKS_ARE_SOUGHT 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LEAKS_ARE_SOUGHT 1
-#endif
-#endif
-#ifdef LEAKS_ARE_SOUGHT
+#if UNDER_ASAN
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -62,7 +56,7 @@ static GuardThread *record_new(void)
     GuardThread *thread = (GuardThread *)(memory + PAGE + stack_bytes());
     thread->alternate.ss_sp = memory + PAGE;
     thread->alternate.ss_size = stack_bytes();
-#ifdef LEAKS_ARE_SOUGHT
+#if UNDER_ASAN
     __lsan_register_root_region(thread, record_bytes); /* else its canary seems to be lost */
 #endif
     return thread;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/known_threads.h"
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "fault/guard.h"
 #include "module/load.h"
 #include "module/retire.h"
@@ -421,7 +422,7 @@ int loader_new_plain(Loader **ret, Error *err)
 }
 
 /* Waits for the thread as long as a load may fairly take. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) /* slower: not hanging yet */
+#if UNDER_TSAN || UNDER_ASAN /* slower: not hanging yet */
 #define JOIN_SECONDS 30
 #else
 #define JOIN_SECONDS 3

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "base/spawn.h"
 #include "module/trial_wire.h"
 
@@ -66,7 +67,7 @@ int trial_find(const char *program, char **ret, Error *err)
 static int random_again(void)
 {
     int was = personality(0xffffffff);
-#if defined(__SANITIZE_THREAD__) /* it wants them not random */
+#if UNDER_TSAN /* it wants them not random */
     return -1;
 #endif
     if (was < 0 || !(was & ADDR_NO_RANDOMIZE))

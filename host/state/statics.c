@@ -3,17 +3,10 @@
  * process. [frame] */
 #include <string.h>
 
+#include "base/sanitizer.h"
 #include "state/internal.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RAW 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RAW 1
-#endif
-#endif
-
-#ifdef RAW
+#if UNDER_ASAN || UNDER_TSAN
 /* Between an instrumented image's variables lie bytes that a sanitizer's memcpy refuses to touch.
  */
 __attribute__((no_sanitize("address", "thread", "undefined"))) static void

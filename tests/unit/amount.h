@@ -5,11 +5,13 @@
 
 #include <stdlib.h>
 
+#include "base/sanitizer.h"
+
 static inline int amount(int usual, int much)
 {
     if (getenv("KEEL_LONG"))
         return much;
-#if defined(__SANITIZE_THREAD__) /* 25 times slower, and finds nothing in what one thread does */
+#if UNDER_TSAN /* 25 times slower, and finds nothing in what one thread does */
     return usual > 3 ? usual / 3 : 1;
 #else
     return usual;

@@ -7,15 +7,10 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "base/sanitizer.h"
 #include "host/boundary.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_MALLOC 0
-#elif defined(__has_feature)
-#define OWN_MALLOC (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
-#else
-#define OWN_MALLOC 1
-#endif
+#define OWN_MALLOC (!UNDER_ASAN && !UNDER_TSAN)
 
 static int no_memory;
 

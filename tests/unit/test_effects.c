@@ -8,6 +8,7 @@
 #include <time.h>
 #include <cmocka.h>
 
+#include "base/sanitizer.h"
 #include "swap/effects.h"
 
 static int begin(void)
@@ -155,7 +156,7 @@ static void work_comes_back_as_an_event(void **unused)
     inputs_done(&inputs);
 }
 
-#if !defined(__SANITIZE_THREAD__) /* it holds the deadline's signal back until a libc call */
+#if !UNDER_TSAN /* it holds the deadline's signal back until a libc call */
 static _Atomic int spinning;
 
 static int32_t spin(struct keel_work *w)
@@ -199,7 +200,7 @@ int main(void)
         cmocka_unit_test(an_undone_frame_gives_the_same_handles_again),
         cmocka_unit_test(too_many_timers_give_no_handle),
         cmocka_unit_test(work_comes_back_as_an_event),
-#if !defined(__SANITIZE_THREAD__)
+#if !UNDER_TSAN
         cmocka_unit_test(cancelled_work_without_end_is_ended),
 #endif
     };

@@ -17,6 +17,7 @@
 #undef assert_true
 #include <cmocka.h>
 
+#include "base/sanitizer.h"
 #include "fault/guard.h"
 
 extern char __executable_start[], etext[];
@@ -436,7 +437,7 @@ static void ten_thousand_in_a_row(void **unused)
     long before = resident_kib();
     assert_null(fault_often(NULL));
     /* Leaking eight bytes each would be 80 KiB; the sanitizers' own memory grows. */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
     assert_in_range(resident_kib(), 0, before + 64);
 #else
     (void)before;

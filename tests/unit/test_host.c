@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include "base/sanitizer.h"
 #include "host_rig.h"
 
 #include "host/host.h"
@@ -81,8 +82,8 @@ static void with(uint32_t trial)
     assert_int_equal(rig.parts[0].version, 3);
     assert_int_equal(rig.parts[0].count, 100 + status.frames);
     assert_int_equal(rig.parts[0].restores, 1);
-#if !defined(__SANITIZE_THREAD__) /* without random addresses the helper may not have the image's \
-                                   */
+#if !UNDER_TSAN /* without random addresses the helper may not have the image's \
+                 */
     assert_null(strstr(status.last, "not proven"));
 #endif
     assert_int_equal(rig_rollback(&rig, 0, error), KEEL_OK);
@@ -278,7 +279,7 @@ static void closing_ends_what_is_under_way(void **unused)
 static void work_without_end_is_ended(void **unused)
 {
     (void)unused;
-#if defined(__SANITIZE_THREAD__) /* it holds the deadline's signal back until a libc call */
+#if UNDER_TSAN /* it holds the deadline's signal back until a libc call */
     skip();
 #endif
     Rig rig;
@@ -428,7 +429,7 @@ static int count_in(const char *folder)
 static void two_hundred_hosts_leave_nothing(void **unused)
 {
     (void)unused;
-#if defined(__SANITIZE_THREAD__) /* its own thread can't be looked at: images stay, which takes a \
+#if UNDER_TSAN /* its own thread can't be looked at: images stay, which takes a \
                                     second each */
     skip();
 #endif

@@ -1,5 +1,6 @@
 /* `keel inspect`: the answers people and scripts get, and the child in which the deep look is
  * taken. */
+#include "base/sanitizer.h"
 #include "image_files.h"
 
 #include <jansson.h>
@@ -111,7 +112,7 @@ static void real_builds_are_refused(void **unused)
 #if !defined(__clang__)
     refuses(FIXTURE("fx_unique"), "compile it with -fno-gnu-unique");
 #endif
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
     refuses(FIXTURE("fx_sanitized"), "the runtime of AddressSanitizer");
 #endif
     refuses("/proc/self/exe", "it is a program");
@@ -218,7 +219,7 @@ static void the_child_has_limits(void **unused)
     if (apart_run(spin, "", 0, 4096, &limits, &found, &err) != KEEL_ETIMEOUT)
         fail_msg("%s", err.text);
     assert_int_equal(apart_run(sleep_for_ever, "", 0, 4096, &limits, &found, &err), KEEL_ETIMEOUT);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
     assert_int_equal(apart_run(hoard, "", 0, 4096, &limits, &found, &err), KEEL_ENOMEM);
     assert_non_null(strstr(err.text, "that is all"));
 #else

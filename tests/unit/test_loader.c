@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sanitizer.h"
 #include "fault/guard.h"
 #include "module/loader.h"
 
@@ -277,7 +278,7 @@ static void bad_destructors_stay_and_nothing_else_stops(void **unused)
 {
     (void)unused;
     what_cannot_be_unmapped_is_named("fx_dtor_crash", "its destructors crashed");
-#if !defined(__SANITIZE_THREAD__) /* it holds the deadline's signal back until a libc call */
+#if !UNDER_TSAN /* it holds the deadline's signal back until a libc call */
     what_cannot_be_unmapped_is_named("fx_dtor_spin", "did not end within a second");
 #endif
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/sanitizer.h"
 #include "fault/guard.h"
 
 extern char __executable_start[], etext[];
@@ -60,7 +61,7 @@ static int verdict(const Fault *fault, int64_t timeout_ns, const char *lock)
     return code == KEEL_ETIMEOUT && strstr(err.text, lock) ? 1 : 2;
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
 /* Blocks too large for the per-thread cache: libc finds the second free under its lock, and aborts.
  */
 static void free_twice(void *user)
@@ -181,7 +182,7 @@ static void locks_left_by_the_fault_are_named(void **unused)
 {
     (void)unused;
     in_child(stdout_left_locked);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
     in_child(loader_left_locked); /* the sanitizers' reports and jumps need that lock themselves */
 #endif
 }
@@ -250,7 +251,7 @@ static void locks_of_other_threads_are_their_business(void **unused)
 {
     (void)unused;
     in_child(stdin_of_another_thread);
-#if !defined(__SANITIZE_THREAD__)
+#if !UNDER_TSAN
     in_child(loader_of_another_thread);
 #endif
 }
@@ -302,7 +303,7 @@ static void an_unguarded_thread_gets_no_answer(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
         cmocka_unit_test(the_heaps_lock_is_seen),
 #endif
         cmocka_unit_test(locks_left_by_the_fault_are_named),

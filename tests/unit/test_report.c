@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "fault/places.h"
 #include "fault/report.h"
 #include "fault/report_time.h"
@@ -364,7 +365,7 @@ BAD static void write_null(void *user)
     *null_pointer = 1;
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !UNDER_ASAN && !UNDER_TSAN
 static void free_twice(void *user)
 {
     char *volatile a = malloc(4000), *volatile b = malloc(4000);

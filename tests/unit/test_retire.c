@@ -17,6 +17,7 @@
 
 #include "amount.h"
 #include "base/known_threads.h"
+#include "base/sanitizer.h"
 #include "loop/loop.h"
 #include "module/loader.h"
 #include "module/maps.h"
@@ -212,7 +213,7 @@ static void a_thread_that_never_blocks_is_suspected(void **unused)
     pthread_join(thread, NULL);
 }
 
-#if !defined(__SANITIZE_THREAD__) /* it has a thread of its own */
+#if !UNDER_TSAN /* it has a thread of its own */
 /* A range that every stack has words of: only who isn't looked at isn't found. */
 static void the_hosts_own_threads_are_not_looked_at(void **unused)
 {
@@ -254,7 +255,7 @@ int main(void)
         cmocka_unit_test(the_ring_is_bounded_and_gives_back),
         cmocka_unit_test(threads_that_come_back_are_seen),
         cmocka_unit_test(a_thread_that_never_blocks_is_suspected),
-#if !defined(__SANITIZE_THREAD__)
+#if !UNDER_TSAN
         cmocka_unit_test(the_hosts_own_threads_are_not_looked_at),
 #endif
     };

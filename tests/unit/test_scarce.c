@@ -3,18 +3,13 @@
 #include <sys/resource.h>
 
 #include "amount.h"
+#include "base/sanitizer.h"
 #include "host_rig.h"
 
 enum { SAME = KEEL_SWAP_SAME | KEEL_SWAP_RETRY };
 
 /* Sanitizers have a malloc of their own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MALLOC_IS_OURS 0
-#elif defined(__has_feature)
-#define MALLOC_IS_OURS (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
-#else
-#define MALLOC_IS_OURS 1
-#endif
+#define MALLOC_IS_OURS (!UNDER_ASAN && !UNDER_TSAN)
 
 #if MALLOC_IS_OURS
 /* The program's, which every room and library here uses. */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/sanitizer.h"
 #include "fault/guard.h"
 
 extern char __executable_start[], etext[];
@@ -132,7 +133,7 @@ static void a_modules_thread_is_parked(void **unused)
     passes(three_fall, 1);
 }
 
-#if !defined(__SANITIZE_THREAD__)
+#if !UNDER_TSAN
 static int abort_on_a_thread(void)
 {
     pthread_t thread;
@@ -167,8 +168,7 @@ static void libc_called_by_a_thread_is_blamed_on_its_module(void **unused)
 {
     (void)unused;
     passes(abort_in_libc, 1);
-#if !defined( \
-    __SANITIZE_THREAD__) /* its start of a thread leaves addresses of the program on the stack */
+#if !UNDER_TSAN /* its start of a thread leaves addresses of the program on the stack */
     dies_by(abort_on_a_thread, 1, SIGABRT);
 #endif
 }

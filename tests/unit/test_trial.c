@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/sanitizer.h"
 #include "module/trial.h"
 #include "watch/stage.h"
 
@@ -203,7 +204,7 @@ struct box {
 static void what_cannot_be_a_module_here_fails_unrun(void **state)
 {
     expect(*state, "fx_unique", TRIAL_FAIL, "inspect", "-fno-gnu-unique");
-#if !defined(__SANITIZE_ADDRESS__)
+#if !UNDER_ASAN
     expect(*state, "fx_sanitized", TRIAL_FAIL, "inspect", "without -fsanitize=address");
 #endif
 }

@@ -16,13 +16,14 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sanitizer.h"
 #include "fault/guard.h"
 
 extern char __executable_start[], etext[];
 
 enum { MODULE = 7, MS = 1000000 };
 
-#if !defined(__SANITIZE_THREAD__)
+#if !UNDER_TSAN
 static volatile int forever = 1;
 #endif
 
@@ -75,7 +76,7 @@ static void short_calls_and_calls_without_deadline_are_let_be(void **unused)
 
 /* Left out under ThreadSanitizer: it holds asynchronous signals back until a libc call of its
  * choice, so that a thread that hangs is never told. */
-#if !defined(__SANITIZE_THREAD__)
+#if !UNDER_TSAN
 static void is_deadline(FaultKind kind, const Fault *fault)
 {
     assert_int_equal(kind, FAULT_DEADLINE);
@@ -291,7 +292,7 @@ static void a_forked_child_has_deadlines_of_its_own(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#if !defined(__SANITIZE_THREAD__)
+#if !UNDER_TSAN
         GUARDED(an_endless_loop_is_ended),
         GUARDED(the_outer_calls_deadline_ends_the_inner),
         GUARDED(the_inner_calls_deadline_ends_only_it),
