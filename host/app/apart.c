@@ -18,7 +18,7 @@
 
 #include "base/sanitizer.h"
 
-enum { NO_SANDBOX = 3, LAST_TIMES = 2 };
+enum { NO_SANDBOX = 3 };
 
 const ApartLimits APART_AT_LEISURE = {.cpu_seconds = 10, .memory_bytes = UINT64_C(4) << 30};
 
@@ -116,15 +116,16 @@ static _Noreturn void look(const Task *task, Answer *answer)
     _exit(0);
 }
 
-/* The status of waitpid. One that sleeps for ever uses no time of the CPU. */
-static int wait_for(pid_t child, const ApartLimits *limits)
+/* The status of waitpid. One that sleeps for ever uses no time of the CPU: *ret_late. */
+static int wait_for(pid_t child, const ApartLimits *limits, int *ret_late)
 {
     int status = 0, pidfd = (int)syscall(SYS_pidfd_open, child, 0);
     struct pollfd end = {.fd = pidfd, .events = POLLIN};
-    int left_ms = (int)limits->cpu_seconds * 1000 * LAST_TIMES, n = 1;
+    int left_ms = (int)limits->cpu_seconds * 1000 * APART_LAST_TIMES, n = 1;
     if (pidfd >= 0)
         while ((n = poll(&end, 1, left_ms)) < 0 && errno == EINTR)
             ;
+    *ret_late = !n;
     if (!n)
         kill(child, SIGKILL);
     if (pidfd >= 0)
@@ -134,8 +135,12 @@ static int wait_for(pid_t child, const ApartLimits *limits)
     return status;
 }
 
-static int judge(int status, const Answer *answer, Error *err)
+static int judge(pid_t child, const ApartLimits *limits, const Answer *answer, Error *err)
 {
+    int late, status = wait_for(child, limits, &late);
+    if (late && WIFSIGNALED(status))
+        return err_set(err, KEEL_ETIMEOUT, "inspecting it was not over after %u s",
+                       limits->cpu_seconds * APART_LAST_TIMES);
     if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL))
         return err_set(err, KEEL_ETIMEOUT, "inspecting it took too long or too much memory");
     if (WIFSIGNALED(status))
@@ -190,7 +195,7 @@ int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
     if (!child)
         look(&task, answer);
     rc = child < 0 ? err_errno(err, KEEL_ELIMIT, errno, "cannot start a process to inspect in")
-                   : judge(wait_for(child, limits), answer, err);
+                   : judge(child, limits, answer, err);
     apart.bytes = answer->bytes;
     if (!rc && apart.bytes > room)
         rc = err_set(err, KEEL_EFAULT, "inspecting it told nonsense: it is damaged or malicious");

@@ -22,7 +22,9 @@ typedef struct Apart {
     size_t mapped;
 } Apart;
 
-/* How long the child may compute and how much memory it may have; it may last twice as long. */
+/* How long the child may compute and how much memory it may have; it may last APART_LAST_TIMES as
+ * long. */
+enum { APART_LAST_TIMES = 2 };
 typedef struct ApartLimits {
     uint32_t cpu_seconds;
     uint64_t memory_bytes;

@@ -304,7 +304,10 @@ static void try_candidate(const TrialWireRequest *r, const int *fds, TrialResult
 
 /* ---- one reading ---- */
 
-static const ApartLimits READ_LIMITS = {.cpu_seconds = 3, .memory_bytes = UINT64_C(2) << 30};
+static const ApartLimits READ_LIMITS = {.cpu_seconds = TRIAL_READ_CPU_SECONDS,
+                                        .memory_bytes = UINT64_C(2) << 30};
+_Static_assert(TRIAL_READ_CPU_SECONDS * 1000 * APART_LAST_TIMES <= TRIAL_READ_LAST_MS,
+               "the helper ends a reading before the host ends the helper");
 
 /* `*ret_fd` gets the reading, or -1: then the answer says why. */
 static void read_image(const TrialWireRequest *r, int image, TrialWireResult *answer, int *ret_fd)

@@ -16,7 +16,7 @@
 #include "module/trial_job.h"
 #include "module/trial_spawn.h"
 
-#define GRACE_MS 5000 /* beyond a trial's own limit, until the helper counts as hung */
+#define GRACE_MS 5000 /* beyond a job's own limit, until the helper counts as hung */
 #define BACKOFF_FIRST_NS (INT64_C(100) * 1000 * 1000)
 #define BACKOFF_LAST_NS (INT64_C(10) * 1000 * 1000 * 1000)
 #define PATIENCE_NS (INT64_C(1000) * 1000 * 1000) /* how long a request waits for a new helper */
@@ -185,8 +185,11 @@ static void pump(Trial *trial)
     }
     job->tries++;
     trial->running = 1;
-    uint64_t limit_ms = (uint64_t)(job->wire.time_limit_ns / 1000000) * 4 + GRACE_MS;
-    uv_timer_start(&trial->limit, on_limit, limit_ms, 0);
+    /* The helper ends what takes too long itself, and says so: the host's limit is the longer. */
+    uint64_t own_ms = job->wire.what == TRIAL_WIRE_READ
+                          ? TRIAL_READ_LAST_MS
+                          : (uint64_t)(job->wire.time_limit_ns / 1000000) * 4;
+    uv_timer_start(&trial->limit, on_limit, own_ms + GRACE_MS, 0);
 }
 
 static void on_kick(uv_timer_t *timer)
@@ -213,7 +216,7 @@ static void helper_lost(Trial *trial, const Error *err)
 static void on_limit(uv_timer_t *timer)
 {
     Error err;
-    err_set(&err, KEEL_ETIMEOUT, "the trial helper did not answer in time");
+    err_set(&err, KEEL_ETIMEOUT, "the trial helper did not answer in time: it hangs");
     ((Trial *)timer->data)->first->tries = 2;
     helper_lost(timer->data, &err);
 }

@@ -20,6 +20,9 @@ enum {
  * carry_save made. */
 enum { TRIAL_WIRE_TRY, TRIAL_WIRE_READ, TRIAL_WIRE_SHADOW };
 
+/* What a reading may take, in the helper: then the helper ends it and says so. */
+enum { TRIAL_READ_CPU_SECONDS = 3, TRIAL_READ_LAST_MS = 6000 };
+
 /* Addresses that the host has mapped, its arenas left out. */
 typedef struct TrialRange {
     uint64_t first, last;
