@@ -13,13 +13,11 @@
 #include "app/arch.h"
 #include "app/commands.h"
 #include "app/text.h"
-#include "image/anatomy_read.h"
 #include "image/macho.h"
 #include "state/migrate.h"
 #include "watch/settle.h"
 
 enum { SAME = 0, DIFFERS = 1, IMPOSSIBLE = 2 };
-static const size_t ANATOMY_ROOM = (size_t)256 << 20;
 
 static const char HELP[] =
     "usage: keel diff OLD.so NEW.so [--json] [--arch x86-64|arm64]\n"
@@ -60,20 +58,20 @@ static int look(DiffSide *side, const Settled *settled, const void *data, Error 
     int copy = fcntl(settled->memfd, F_DUPFD_CLOEXEC, 3);
     refuse(side, image_look(copy, settled->bytes, settled->hash, side->path, &side->image, &why),
            &why);
-    int rc = inspect_apart(data, settled->bytes, &side->inspection, err);
+    Reading reading;
+    int rc = apart_run(reading_make, data, settled->bytes, READING_ROOM, &APART_AT_LEISURE,
+                       &side->apart, err);
+    rc = rc ? rc : reading_check(side->apart.data, side->apart.bytes, &reading, err);
     if (rc)
         return rc;
-    refuse(side, inspect_refuse(&side->inspection, &why), &why);
-    rc = apart_run(anatomy_read, data, settled->bytes, ANATOMY_ROOM, &APART_AT_LEISURE,
-                   &side->apart, err);
-    rc = rc ? rc : anatomy_check(side->apart.data, side->apart.bytes, &side->anatomy, err);
-    if (rc)
-        return rc;
-    /* What can't be read only isn't foretold. */
-    if (apart_run(schema_read, data, settled->bytes, ANATOMY_ROOM, &APART_AT_LEISURE,
-                  &side->schema_apart, &why) ||
-        schema_check(side->schema_apart.data, side->schema_apart.bytes, &side->schema, &why))
-        side->schema = (Schema){0};
+    const char *missing = NULL;
+    const Inspection *inspection = reading_inspection(&reading, &missing);
+    if (!inspection || !reading_anatomy(&reading, &missing))
+        return err_set(err, KEEL_EIMAGE, "%s", missing);
+    side->inspection = *inspection;
+    refuse(side, inspect_refuse(inspection, &why), &why);
+    side->anatomy = reading.anatomy;
+    side->schema = reading.schema; /* what can't be read only isn't foretold */
     return KEEL_OK;
 }
 
@@ -118,12 +116,11 @@ static void side_done(DiffSide *side)
 {
     image_unref(side->image);
     apart_done(&side->apart);
-    apart_done(&side->schema_apart);
 }
 
 static int usage_error(const char *what, const char *which)
 {
-    text_line(stderr, "keel diff: %s%s: see keel diff --help", what, which);
+    text_line(stderr, "keel diff: %s%s; see keel diff --help", what, which);
     return IMPOSSIBLE;
 }
 

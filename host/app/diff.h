@@ -6,17 +6,16 @@
 #include "image/compare.h"
 #include "image/image.h"
 #include "image/inspect.h"
-#include "image/schema.h"
+#include "image/reading.h"
 
 typedef struct DiffSide {
     const char *path;
     Image *image; /* NULL: it has no note that fits; `reason` says why */
     Inspection inspection;
-    Apart apart; /* holds the anatomy */
+    Apart apart; /* holds the reading */
     Anatomy anatomy;
-    Apart schema_apart; /* holds the schema */
-    Schema schema;      /* all 0 when it can't be read */
-    int refused;        /* KEEL_E… or 0: would a host take it? */
+    Schema schema; /* all 0 when it can't be read */
+    int refused;   /* KEEL_E… or 0: would a host take it? */
     Error reason;
 } DiffSide;
 
