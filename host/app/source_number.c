@@ -52,13 +52,28 @@ static const char *skip_dead(const char *c)
     return *c == quote ? c + 1 : c;
 }
 
+/* Behind the word or number that begins at `c`, with the marks that part a number's digits (1'000),
+ * which begin no literal; `c` itself if none does. */
+static const char *skip_word(const char *c)
+{
+    int number = isdigit((unsigned char)*c);
+    while (skip_dead(c) == c && is_word(*c)) {
+        c++;
+        while (number && *c == '\'' && is_word(c[1]))
+            c += 2;
+    }
+    return c;
+}
+
 /* Behind a preprocessor line, continued ones included. */
 static const char *skip_directive(const char *c)
 {
     while (*c && *c != '\n') {
-        const char *dead = skip_dead(c);
-        if (dead != c)
-            c = dead;
+        const char *behind = skip_dead(c);
+        if (behind == c)
+            behind = skip_word(c);
+        if (behind != c)
+            c = behind;
         else
             c += c[0] == '\\' && c[1] ? 2 : 1;
     }
@@ -80,9 +95,11 @@ static const char *skip_blank(const char *c)
 static const char *argument_end(const char *c)
 {
     for (int depth = 0; *c;) {
-        const char *dead = skip_dead(c);
-        if (dead != c) {
-            c = dead;
+        const char *behind = skip_dead(c);
+        if (behind == c)
+            behind = skip_word(c);
+        if (behind != c) {
+            c = behind;
             continue;
         }
         if (!depth && (*c == ',' || *c == ')'))
@@ -136,16 +153,22 @@ static int plain_number(const char *text, size_t bytes, double *ret, size_t *ret
     char room[NUMBER_BYTES], *end;
     if (!bytes || bytes >= sizeof room)
         return 0;
-    memcpy(room, text, bytes);
-    room[bytes] = 0;
+    size_t n = 0, marks = 0; /* 1'000 is 1000 */
+    for (size_t i = 0; i < bytes; i++)
+        if (text[i] == '\'' && i && i + 1 < bytes && isxdigit((unsigned char)text[i - 1]) &&
+            isxdigit((unsigned char)text[i + 1]))
+            marks++;
+        else
+            room[n++] = text[i];
+    room[n] = 0;
     const char *digit = room + (room[0] == '-' || room[0] == '+');
     if (!isdigit((unsigned char)digit[0]) && !(digit[0] == '.' && isdigit((unsigned char)digit[1])))
         return 0;
     *ret = strtod(room, &end);
     int hex = digit[0] == '0' && (digit[1] == 'x' || digit[1] == 'X');
     if (!hex && digit[0] == '0' && isdigit((unsigned char)digit[1]) && !strpbrk(digit, ".eE"))
-        return 0; /* octal */
-    *ret_digits = (size_t)(end - room);
+        return 0;                               /* octal */
+    *ret_digits = (size_t)(end - room) + marks; /* no mark is behind them */
     return strspn(end, hex ? "uUlL" : "fFuUlL") == strlen(end) && strlen(end) <= 3;
 }
 
@@ -180,8 +203,7 @@ int source_number_find(const char *text, const char *name, const char *file, Sou
                                file, name, found.line, next.line);
             found = next;
         }
-        while (is_word(*c) && skip_dead(c) == c)
-            c++;
+        c = skip_word(c);
     }
     double value;
     size_t digits;

@@ -35,6 +35,10 @@ static void the_number_is_found(void **unused)
     finds("KEEL_TWEAK_COLOR(k, sky, 0x102030ff)", "sky", "0x102030ff", 1);
     finds("KEEL_TWEAK_SWITCH(k, on, 1)", "on", "1", 1);
     finds("f(KEEL_TWEAK(k, g, .5, 0, 1))", "g", ".5", 1);
+    finds("KEEL_TWEAK(k, g, 1'000, 0, 20'000);", "g", "1'000", 1);
+    finds("x = 1'000 + KEEL_TWEAK(k, g, 5, 0, 0x1'f) + 'a';", "g", "5", 1);
+    finds("KEEL_TWEAK(k, g, 5, u8')', L'\\'')", "g", "5", 1);
+    finds("#define X 1'000\nKEEL_TWEAK(k, g, 5, 0, 9) '", "g", "5", 2);
 }
 
 static void what_only_looks_like_one_is_passed_over(void **unused)
@@ -68,6 +72,7 @@ static void what_isnt_clear_is_refused(void **unused)
     refuses("KEEL_TWEAK(k, g, 1 + 2, 0, 9)", "g", KEEL_EREFUSED, "plain number");
     refuses("KEEL_TWEAK(k, g, 017, 0, 20)", "g", KEEL_EREFUSED, "plain number");
     refuses("KEEL_TWEAK(k, g, 1_km, 0, 20)", "g", KEEL_EREFUSED, "plain number");
+    refuses("KEEL_TWEAK(k, g, 1'km, 0, 20)", "g", KEEL_EREFUSED, "plain number");
     refuses("KEEL_TWEAK(k, g, inf, 0, 20)", "g", KEEL_EREFUSED, "plain number");
     refuses("KEEL_TWEAK(k, g", "g", KEEL_ENOTFOUND, "any more");
     refuses("\"KEEL_TWEAK(k, g, 1, 0, 9)", "g", KEEL_ENOTFOUND, "any more");
@@ -93,6 +98,10 @@ static void numbers_are_short_and_keep_their_type(void **unused)
     becomes("900.0", KEEL_TWEAK_REAL, 1200, "1200.0");
     becomes("12", KEEL_TWEAK_INT, 40, "40");
     becomes("12u", KEEL_TWEAK_INT, 40, "40u");
+    becomes("1'000", KEEL_TWEAK_INT, 1500, "1500");
+    becomes("10'000ul", KEEL_TWEAK_INT, 1500, "1500ul");
+    becomes("0xff'ffu", KEEL_TWEAK_INT, 255, "0xffu");
+    becomes("1'000.5f", KEEL_TWEAK_REAL, 2, "2.0f");
     becomes("0x10", KEEL_TWEAK_INT, 255, "0xff");
     becomes("0x102030ff", KEEL_TWEAK_COLOR, 0x00ff88ff, "0x00ff88ff");
     becomes("1", KEEL_TWEAK_SWITCH, 0, "0");
