@@ -126,7 +126,7 @@ static void print(const Report *r, int json)
 
 static int usage_error(const char *what, const char *which)
 {
-    text_line(stderr, "keel inspect: %s%s: see keel inspect --help", what, which);
+    text_line(stderr, "keel inspect: %s%s; see keel inspect --help", what, which);
     return IMPOSSIBLE;
 }
 

@@ -80,7 +80,7 @@ int app_key(int argc, char **argv)
         if (!strcmp(argv[1], "show"))
             return show(argv[2]);
     }
-    fputs("keel key: it is `keel key new FILE` or `keel key show FILE`: see keel key --help\n",
+    fputs("keel key: it is `keel key new FILE` or `keel key show FILE`; see keel key --help\n",
           stderr);
     return IMPOSSIBLE;
 }

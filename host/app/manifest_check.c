@@ -1,10 +1,12 @@
 /* Checks one manifest and names what differs. Owns nothing; main thread. */
 #include "app/manifest_check.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "app/text.h"
 #include "base/keyfile.h"
@@ -120,6 +122,12 @@ int manifest_check(const SignedImage *s, const char *const *keys, int key_count)
     Error err;
     if (trust_manifest_path(s->path, path, sizeof path))
         return say(stderr, "keel manifest: the path is too long: ", s->path, IMPOSSIBLE);
+    if (access(path, F_OK) && errno == ENOENT) {
+        fputs("there is no manifest of it (", stdout);
+        text_print(stdout, path);
+        fputs("): write one with keel manifest MODULE.so --sign KEY\n", stdout);
+        return DOES_NOT;
+    }
     if (manifest_read(path, &m, &err))
         return say(stdout, "does not fit: ", err.text, DOES_NOT);
     int status = FITS;

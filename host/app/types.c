@@ -87,7 +87,7 @@ static int embed(const char *path, const void *data, size_t bytes, Error *err)
 
 static int wrong(const char *what, const char *which)
 {
-    text_line(stderr, "keel types: %s%s: see keel types --help", what, which);
+    text_line(stderr, "keel types: %s%s; see keel types --help", what, which);
     return IMPOSSIBLE;
 }
 

@@ -50,7 +50,9 @@ class Words(keeltest.KeelTest):
                  "inspect", "inspect m.so m.so", "inspect --bogus m.so", "inspect /nonexistent",
                  "smoke", "smoke m.so", "smoke m.so m.so m.so", "smoke --swaps x m.so m.so",
                  "smoke --frames 0 m.so m.so", "smoke --max-pause -1 m.so m.so",
-                 "smoke --trial x m.so m.so", "smoke --junit", "smoke /nonexistent m.so"]
+                 "smoke --trial x m.so m.so", "smoke --junit", "smoke /nonexistent m.so",
+                 "diff", "diff m.so", "diff --bogus m.so m.so", "types", "types --bogus m.so", "key",
+                 "log --bogus", "state"]
         for case in cases:
             with self.subTest(case=case):
                 done = self.keel(*case.split())
@@ -58,6 +60,8 @@ class Words(keeltest.KeelTest):
                 lines = [x for x in done.stderr.strip().split("\n")]
                 self.assertEqual(len(lines), 1, done.stderr)
                 self.sentence(re.sub(r"^[\d:.]+ . ", "", lines[0]))
+                if "see keel" in lines[0]:  # everywhere in the same words
+                    self.assertRegex(lines[0], r"\w[^:;]*; see keel %s --help$" % case.split()[0])
         for case in ("", "bogus", "-x"):
             done = self.keel(*case.split())
             self.assertEqual((done.returncode, done.stdout), (2, ""))

@@ -261,6 +261,13 @@ class Trust(keeltest.KeelTest):
             self.assertRegex(check.stdout, r"(?m)^  ~ function frame$")
         host.end()
 
+    def test_check_without_a_manifest(self):
+        path = self.place(self.module(1), "bare.so")
+        done = self.keel("manifest", "--check", path)
+        self.assertEqual((done.returncode, done.stderr), (1, ""))
+        self.assertEqual(done.stdout, "there is no manifest of it (%s.manifest): write one with "
+                         "keel manifest MODULE.so --sign KEY\n" % path)
+
     def test_changed_manifest(self):
         host = self.running_one()
         self.put(2, name="n.so")
