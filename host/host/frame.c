@@ -270,7 +270,8 @@ int host_has_news(const Host *host)
 void keel_host_idle(keel_host *host, int64_t until_ns)
 {
     int64_t left;
-    while ((left = until_ns - clock_now_ns()) > 0 && !(host->eager && host_has_news(host))) {
+    while (host_on_frame_thread(host) == KEEL_OK && (left = until_ns - clock_now_ns()) > 0 &&
+           !(host->eager && host_has_news(host))) {
         if (host->listen) /* what was read already doesn't end the wait */
             host->listen(host->shoot_user);
         boundary_wait(&host->boundary, left);
@@ -281,6 +282,9 @@ void keel_host_idle(keel_host *host, int64_t until_ns)
 int keel_host_frame_at(keel_host *host, int64_t real_ns)
 {
     static _Thread_local Outcome outcomes[HOST_SLOTS];
+    int wrong = host_on_frame_thread(host);
+    if (wrong)
+        return wrong;
     int slots = atomic_load(&host->slot_count);
     int64_t time_ns = host_stands(host) ? host->module_ns : host_module_time(host, real_ns);
     for (int i = 0; i < slots; i++)

@@ -77,6 +77,7 @@ struct keel_host {
     struct Keeper *keepers[HOST_SLOTS]; /* [frame] by slot; NULL: nothing of it is kept on disk */
     int begun;                          /* [frame] the frame thread is known */
     _Atomic int frame_thread;
+    _Atomic uintptr_t frame_self; /* the same as pthread_self, which costs no system call */
     _Atomic uint32_t paused;
     _Atomic int quit;
     DrawScreen screen; /* [frame] what slots draw on */
@@ -252,5 +253,8 @@ Slot *host_find_slot(Host *host, const char *name);
 
 /* What keel_host_error answers on this thread; returns err->code. */
 int host_failed(const Error *err);
+
+/* KEEL_ETHREAD, with its sentence, on another thread than the frames'. [any] */
+int host_on_frame_thread(const Host *host);
 
 #endif

@@ -179,12 +179,22 @@ static int make_slot(Host *host, const char *path, const struct keel_slot_option
     return KEEL_OK;
 }
 
+int host_on_frame_thread(const Host *host)
+{
+    uintptr_t frames = atomic_load_explicit(&host->frame_self, memory_order_relaxed);
+    if (!frames || frames == (uintptr_t)pthread_self())
+        return KEEL_OK;
+    return host_failed(&(Error){KEEL_ETHREAD, "frames and what belongs between them are for the "
+                                              "thread that added the first slot: call it there"});
+}
+
 static void bind_frame_thread(Host *host)
 {
     if (host->begun)
         return;
     host->begun = 1;
     atomic_store(&host->frame_thread, gettid());
+    atomic_store(&host->frame_self, (uintptr_t)pthread_self());
     loader_thread_known();
     guard_thread_begin(NULL);
 }
@@ -195,6 +205,9 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
     struct keel_slot_options known = {0};
     if (options)
         memcpy(&known, options, options->size < sizeof known ? options->size : sizeof known);
+    int rc = host_on_frame_thread(host);
+    if (rc)
+        return rc;
     bind_frame_thread(host);
     Error err = {0};
     Slot *slot = NULL;

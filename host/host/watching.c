@@ -414,6 +414,8 @@ static void back_on_frame(void *user)
 
 int host_rollback_begin(Host *host, Slot *slot, int before, GroupDone *done, void *user, Error *err)
 {
+    if (host->closing) /* the last boundary may have been */
+        return err_set(err, KEEL_ECANCELED, "the host is closing");
     Back *back = malloc(sizeof *back);
     if (!back)
         return err_set(err, KEEL_ENOMEM, "no memory for a rollback");

@@ -362,6 +362,58 @@ static void count_line(uint32_t level, const char *room, const char *text, void 
     atomic_fetch_add((_Atomic int *)user, 1);
 }
 
+static void *on_another_thread(void *user)
+{
+    Rig *rig = user;
+    assert_int_equal(keel_host_frame(rig->host), KEEL_ETHREAD);
+    assert_non_null(strstr(keel_host_error(), "thread that added the first slot"));
+    assert_int_equal(rig_add(rig, 1, rig_file("fx_part1")), KEEL_ETHREAD);
+    keel_host_idle(rig->host, INT64_MAX);
+    return NULL;
+}
+
+/* A frame there would share the slots with those of the frame thread, and whoever asks for a swap
+ * between two of them would wait for itself. */
+static void frames_are_for_one_thread(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    pthread_t thread;
+    rig_start(&rig, NULL, 1);
+    assert_int_equal(pthread_create(&thread, NULL, on_another_thread, &rig), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(rig.parts[0].began, 1);
+    assert_int_equal(rig_frame(&rig), 1);
+    rig_close(&rig);
+}
+
+typedef struct LateAsk {
+    Rig *rig;
+    int rc;
+    Error err;
+} LateAsk;
+
+static void ask_late(void *user)
+{
+    LateAsk *late = user;
+    HostSwaps swaps = {.host = (Host *)late->rig->host};
+    host_look_for_swaps(&swaps); /* closing begins so */
+    late->rc = host_rollback_begin(swaps.host, late->rig->slots[0], 0, NULL, NULL, &late->err);
+}
+
+/* Its boundary would never come. */
+static void a_rollback_of_a_closing_host_is_refused(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    LateAsk late = {.rig = &rig};
+    rig_start(&rig, NULL, 1);
+    assert_int_equal(loop_call(((Host *)rig.host)->loop, ask_late, &late), KEEL_OK);
+    assert_int_equal(late.rc, KEEL_ECANCELED);
+    assert_non_null(strstr(late.err.text, "closing"));
+    rig_close(&rig);
+}
+
 static void two_hosts_share_nothing_but_the_log(void **unused)
 {
     (void)unused;
@@ -470,6 +522,8 @@ int main(void)
         cmocka_unit_test(a_relative_path_stays_the_same_file),
         cmocka_unit_test(a_writer_does_not_hold_the_program),
         cmocka_unit_test(what_cannot_be_is_said),
+        cmocka_unit_test(frames_are_for_one_thread),
+        cmocka_unit_test(a_rollback_of_a_closing_host_is_refused),
         cmocka_unit_test(two_hosts_share_nothing_but_the_log),
         cmocka_unit_test(no_signals_means_none),
         cmocka_unit_test(two_hundred_hosts_leave_nothing),

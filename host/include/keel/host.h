@@ -104,7 +104,8 @@ int keel_host_add(keel_host *host, const char *path, const struct keel_slot_opti
                   keel_slot **ret_slot);
 
 /* One frame: what waits at the boundary is done, then every slot's events and frame run. Returns
- * the number of slots that ran, or a negative error when the host can't go on. [frame] */
+ * the number of slots that ran, or a negative error when the host can't go on; KEEL_ETHREAD on
+ * another thread than that of the first keel_host_add. [frame] */
 int keel_host_frame(keel_host *host);
 
 /* The same at a time of the program's own monotonic clock, which must not run backwards. [frame] */
