@@ -197,6 +197,21 @@ static void commit_slot(Slot *slot)
         log_warn("state", "%s: %s", slot->name, err.text);
 }
 
+/* A frame that never happened. What people did then, where a recorded one was played, goes with it:
+ * the slot goes on by itself, with what its timers and tasks gave. */
+static int undo_frame(Slot *slot, int blamed, Error *err)
+{
+    int played = slot->past && past_playing(slot->past);
+    int rc = blamed ? slot_frame_undo(slot, err) : slot_frame_retract(slot, err);
+    if (played) {
+        inputs_drop(&slot->inputs, KEEL_EVENT_INPUT);
+        inputs_drop(&slot->inputs, INPUTS_STATE_EVENT);
+    }
+    if (slot->past)
+        past_go_on(slot->past);
+    return rc;
+}
+
 /* Decides about a group whose slots ran their first frames: all count, or none does. */
 static void decide_group(Host *host, Group *group, Outcome *outcomes, int slots)
 {
@@ -207,10 +222,9 @@ static void decide_group(Host *host, Group *group, Outcome *outcomes, int slots)
         if (slot->probation.group != group || !outcomes[i].ran)
             continue;
         outcomes[i].ran = 0;
-        if (failed && outcomes[bad].kind == FAULT_TYPES)
-            slot_frame_retract(slot, NULL);
-        else if (failed)
-            slot_frame_undo(slot, NULL);
+        if (failed) /* only who faulted may have done so for its events */
+            undo_frame(slot, outcomes[i].kind != FAULT_NONE && outcomes[i].kind != FAULT_TYPES,
+                       NULL);
         else
             commit_slot(slot);
     }
@@ -234,9 +248,7 @@ static void close_frame(Slot *slot, Outcome *outcome)
         return;
     }
     Error err = {0};
-    int rc = slot_frame_undo(slot, &err);
-    if (slot->past)
-        past_go_on(slot->past); /* no further along what was recorded */
+    int rc = undo_frame(slot, 1, &err);
     snprintf(outcome->undone, sizeof outcome->undone, "%.190s",
              rc ? err.text : "the frame is undone, its state is that of the frame before");
     if (slot->probation.old) /* also when another slot's fault takes it back first */

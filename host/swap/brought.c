@@ -202,10 +202,15 @@ const Generation *brought_ghost(const Brought *brought)
     return brought && brought->ghost.image ? &brought->ghost : NULL;
 }
 
-void brought_install(const Brought *brought, Slot *slot, int64_t now_ns)
+void brought_install(Brought *brought, Slot *slot, int64_t now_ns)
 {
     const KeepsakeHead *head = &brought->keepsake.head;
     const Generation *g = slot->running;
+    if (brought->installed) { /* what they gave a build that did not stay is given again */
+        inputs_drop(&slot->inputs, KEEL_EVENT_TIMER);
+        inputs_drop(&slot->inputs, KEEL_EVENT_TASK);
+    }
+    brought->installed = 1;
     keepsake_apply(&brought->keepsake, slot, now_ns);
     if (!brought_same_image(brought, g->image))
         return;

@@ -15,6 +15,7 @@ typedef struct Brought {
     char from[4200];  /* the file, or "memory": for sentences */
     Image *image;     /* the build that ran, where it came with the state; or NULL */
     Generation ghost; /* the generation of then, as far as memory goes; image NULL: not to be had */
+    int installed;    /* a build was given it, which did not stay if another is */
 } Brought;
 
 /* `statics` may be NULL; both are copied. KEEL_EDATA: the note is no keepsake. */
@@ -37,8 +38,9 @@ const Generation *brought_ghost(const Brought *brought);
 int brought_same_image(const Brought *brought, const Image *image);
 
 /* The slot's generation is there and has not run: gives the slot what it was besides its memory, at
- * `now_ns` of its clock. Counts with the first frame. */
-void brought_install(const Brought *brought, Slot *slot, int64_t now_ns);
+ * `now_ns` of its clock. Counts with the first frame; where that failed the next generation is
+ * given the same, once. */
+void brought_install(Brought *brought, Slot *slot, int64_t now_ns);
 
 /* Of a snapshot whose pages are in the slot's state. */
 int brought_of_snapshot(const Snapshot *snapshot, const char *from, Brought **ret, Error *err);

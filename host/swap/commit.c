@@ -429,8 +429,9 @@ static void roll_back_slot(Slot *slot, int before, const char *why)
         past_forget(slot->past, "a rollback since then put another state in its place");
     use_statics(slot, NULL);
     slot->breaker.open = slot->probation.stopped;
-    state_commit(slot->state, NULL);
     effects_commit(&slot->effects); /* what restore asked for */
+    slot_note(slot);
+    state_commit(slot->state, NULL);
     slot->rolled_back++;
     atomic_fetch_add(&slot->taken_back, 1);
     char text[600];

@@ -269,6 +269,22 @@ void inputs_clear(Inputs *inputs, uint32_t but, struct keel_input_state *state)
     inputs->last = at;
 }
 
+void inputs_drop(Inputs *inputs, uint32_t kind)
+{
+    Input **at = &inputs->first;
+    while (*at) {
+        Input *input = *at;
+        if (input->event.kind != kind) {
+            at = &input->next;
+            continue;
+        }
+        *at = input->next;
+        free(input);
+        inputs->waiting--;
+    }
+    inputs->last = at;
+}
+
 int inputs_encode(const Inputs *inputs, Buf *out)
 {
     uint64_t count = inputs->recorded < INPUTS_FRAMES ? inputs->recorded : INPUTS_FRAMES;

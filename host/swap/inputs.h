@@ -85,6 +85,9 @@ void inputs_put_back(Inputs *inputs);
  * NULL, hears of them. */
 void inputs_clear(Inputs *inputs, uint32_t but, struct keel_input_state *state);
 
+/* Forgets all of this kind that wait. */
+void inputs_drop(Inputs *inputs, uint32_t kind);
+
 /* The remembered frames, oldest first, as bytes for another process. */
 int inputs_encode(const Inputs *inputs, Buf *out);
 

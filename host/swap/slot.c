@@ -377,6 +377,16 @@ FaultKind slot_frame_run(Slot *slot, Fault *ret_fault)
     return kind;
 }
 
+void slot_note(Slot *slot)
+{
+    if (!slot->kept)
+        return;
+    if (!slot->running)
+        state_note(slot->state, "", 0); /* nobody's state: a start is anew */
+    else if (keepsake_encode(slot, &slot->keepsake) == KEEL_OK)
+        state_note(slot->state, slot->keepsake.data, slot->keepsake.bytes);
+}
+
 int slot_frame_commit(Slot *slot, Error *err)
 {
     if (slot->recorder)
@@ -390,8 +400,7 @@ int slot_frame_commit(Slot *slot, Error *err)
     slot->last_time_ns = slot->frame.time_ns;
     slot->frames++;
     slot->redeliver = 0;
-    if (slot->kept && keepsake_encode(slot, &slot->keepsake) == KEEL_OK)
-        state_note(slot->state, slot->keepsake.data, slot->keepsake.bytes);
+    slot_note(slot);
     if (slot->brought) {
         brought_free(slot->brought);
         slot->brought = NULL;

@@ -152,11 +152,13 @@ FaultKind slot_convert(Slot *slot, Generation *generation,
 void slot_frame_open(Slot *slot, int64_t time_ns);
 /* Gives the taken events and the frame to the running generation. Nothing counts yet. */
 FaultKind slot_frame_run(Slot *slot, Fault *ret_fault);
+/* The next commit of the state leaves what the slot is now to a process that comes after this one. */
+void slot_note(Slot *slot);
 /* It counts: effects, inputs, state. Returns what state_commit says. */
 int slot_frame_commit(Slot *slot, Error *err);
 /* It never happened. What state_undo says, then the state is as the fault left it. */
 int slot_frame_undo(Slot *slot, Error *err);
-/* It was only a look at the types: like undo, but nothing is counted and the inputs are as new. */
+/* Not for a fault of its own: like undo, but nothing is counted and the inputs are as before. */
 int slot_frame_retract(Slot *slot, Error *err);
 
 /* It has nothing to run, or the breaker is open. */

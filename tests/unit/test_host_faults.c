@@ -129,6 +129,36 @@ static void a_first_frame_that_faults_takes_all_back(void **unused)
     rig_close(&rig);
 }
 
+/* Whose first frame did not fault gets what it was given as if for the first time, and all of it.
+ */
+static void the_others_of_a_group_are_not_to_blame(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    rig_start(&rig, NULL, 2);
+    rig.parts[1].always = PART_CRASH;
+    rig.parts[1].orders[2] = PART_CRASH;
+    for (int times = 0; times < 2; times++) {
+        RigAsk ask = {.rig = &rig, .flags = KEEL_SWAP_RETRY};
+        rig_ask_slot(&ask, 0, "fx_part2");
+        rig_ask_slot(&ask, 1, "fx_part2");
+        rig_ask(&ask);
+        while (!atomic_load(&ask.done)) {
+            keel_slot_send(rig.slots[0], 5, NULL, 0);
+            keel_slot_send(rig.slots[1], 5, NULL, 0);
+            rig_frame(&rig);
+        }
+        assert_int_equal(rig_answer(&ask), KEEL_EFAULT);
+    }
+    rig_frames(&rig, 2);
+    assert_int_equal(rig.parts[0].version, 1);
+    assert_int_equal(rig.parts[0].redelivered, 0);
+    assert_true(rig.parts[1].redelivered >= 2);
+    assert_int_equal(rig_status(&rig, 0).inputs_set_aside, 0);
+    assert_int_equal(rig_status(&rig, 0).undone, 0);
+    rig_close(&rig);
+}
+
 static void bytes_that_faulted_are_not_tried_again(void **unused)
 {
     (void)unused;
@@ -397,6 +427,7 @@ int main(void)
         cmocka_unit_test(a_group_goes_back_as_a_whole),
         cmocka_unit_test(the_last_frame_of_probation_is_no_exception),
         cmocka_unit_test(a_first_frame_that_faults_takes_all_back),
+        cmocka_unit_test(the_others_of_a_group_are_not_to_blame),
         cmocka_unit_test(bytes_that_faulted_are_not_tried_again),
         cmocka_unit_test(old_tasks_do_not_send_the_new_one_back),
         cmocka_unit_test(a_stray_thread_sends_its_generation_back),

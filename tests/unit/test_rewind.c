@@ -1,6 +1,7 @@
 /* host/rewinding and swap/past: what a slot is put back to is what it was. */
 #include "host_rig.h"
 
+#include "../fixtures/input_part.h"
 #include "host/host.h"
 
 static void open_with_past(Rig *rig)
@@ -73,12 +74,66 @@ static void one_that_keeps_what_happened_does_not(void **unused)
     rig_close(&rig);
 }
 
+static void key(keel_slot *slot, uint32_t what)
+{
+    const struct keel_input input = {.size = sizeof input, .what = what, .code = KEEL_KEY_SPACE};
+    assert_int_equal(keel_slot_input(slot, &input, NULL, 0), KEEL_OK);
+}
+
+/* A key that was held then, and is held no more, stays up when another slot's new build takes the
+ * frame back. */
+static void inputs_of_then_are_not_those_of_now(void **unused)
+{
+    (void)unused;
+    enum { HELD = 2000 };
+    Rig rig;
+    struct input_part part = {0};
+    struct keel_host_options options = rig_options();
+    struct keel_slot_options slot = {.size = sizeof slot, .no_watch = 1, .user = &part};
+    options.probation_frames = 1000000;
+    rig_open(&rig, &options);
+    Host *host = (Host *)rig.host;
+    host->past_span_ns = 10 * INT64_C(1000000000);
+    assert_int_equal(keel_host_add(host, rig_file("fx_input"), &slot, &rig.slots[0]), KEEL_OK);
+    assert_int_equal(rig_add(&rig, 1, rig_file("fx_part1")), KEEL_OK);
+    rig_frames(&rig, 10);
+    int64_t then_ns = host->module_ns;
+    for (int i = 0; i < HELD; i++) {
+        key(rig.slots[0], KEEL_INPUT_KEY_DOWN);
+        rig_frame(&rig);
+    }
+    assert_int_equal(part.space_held, 1);
+    key(rig.slots[0], KEEL_INPUT_KEY_UP);
+    rig_frames(&rig, 5);
+    assert_int_equal(part.space_held, 0);
+
+    Error err = {0};
+    assert_int_equal(host_go_back(host, then_ns, 1, &err), KEEL_OK);
+    rig.parts[1].orders[2] = PART_CRASH;
+    RigAsk ask = {.rig = &rig, .flags = KEEL_SWAP_SAME};
+    rig_ask_slot(&ask, 0, "fx_input");
+    rig_ask_slot(&ask, 1, "fx_part2");
+    rig_ask(&ask);
+    while (rig_status(&rig, 1).faults == 0 && !atomic_load(&ask.done)) {
+        assert_true(host->replaying || rig_status(&rig, 0).frames < 20);
+        rig_frame(&rig);
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    assert_int_equal(rig_answer(&ask), KEEL_EFAULT);
+    assert_int_equal(part.redelivered, 0);
+    rig_frames(&rig, HELD + 10);
+    assert_int_equal(host->replaying, 0);
+    assert_int_equal(part.space_held, 0);
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_run_again_as_they_ran),
         cmocka_unit_test(a_rollback_to_the_state_of_then_cuts_it_off),
         cmocka_unit_test(one_that_keeps_what_happened_does_not),
+        cmocka_unit_test(inputs_of_then_are_not_those_of_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
