@@ -92,7 +92,9 @@ static void take_function(Reader *r, const Die *d, const Scope *scope, Scope *in
     const char *around = prefix ? r->maker->strings.data + prefix : scope->prefix;
     char whole[PREFIX_MOST + 300];
     snprintf(whole, sizeof whole, "%.500s%.290s", around, name);
-    int says_more = linkage || *around; /* `around` moves when text is added */
+    /* A function in a namespace without a name has neither, and its symbol is no name for people.
+     * (`around` moves when text is added.) */
+    int says_more = linkage || *around || !r->is_c;
     const char *key = linkage ? linkage : whole;
     inner->function = hash_bytes(key, strlen(key)).low | 1;
     inner->function_name = text(r, whole);

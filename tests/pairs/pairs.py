@@ -148,7 +148,9 @@ static inline int shape_area(int w, int h)
 int helper_entry(int k);
 '''
 
+# What gcc makes clones and parts of from -O2 on: by_field.isra, with_constant.constprop, rarely.cold, partly.part.
 HELPER = r'''
+#include <stdio.h>
 #include "shape.h"
 
 static int calls = 4;
@@ -158,9 +160,71 @@ NOINLINE static int callee(int x)
     return x * 5 + calls++;
 }
 
+struct triple { int a, b, c; };
+
+NOINLINE static int by_field(const struct triple *t, int k)
+{
+    return t->b * 3 + k + calls;
+}
+
+NOINLINE static int with_constant(int k, int times)
+{
+    int sum = calls;
+    for (int i = 0; i < times; i++)
+        sum += sum * k + i;
+    return sum;
+}
+
+__attribute__((cold)) NOINLINE void seldom(int k)
+{
+    printf("seldom %d\n", k);
+}
+
+NOINLINE int rarely(int k)
+{
+    if (__builtin_expect(k == 77, 0)) {
+        seldom(k);
+        calls += 3;
+        seldom(calls);
+    }
+    return k + 5;
+}
+
+static void partly(int k)
+{
+    if (k < 4)
+        return;
+    for (int i = 0; i < k; i++) {
+        printf("%d of %d\n", i, k);
+        calls += i * k;
+        if (calls > 900)
+            puts("many");
+        printf("%d and %d\n", calls, k);
+    }
+}
+
+NOINLINE int more(int k)
+{
+    partly(k + 1);
+    return k + calls;
+}
+
+NOINLINE int much(int k)
+{
+    partly(k * 2);
+    return k - calls;
+}
+
+NOINLINE int clones(int k)
+{
+    struct triple t = {k, k + 1, k + 2};
+    partly(k);
+    return by_field(&t, k) + by_field(&t, 3) + with_constant(k, 6) + with_constant(k + 1, 6) + rarely(k);
+}
+
 NOINLINE int helper_entry(int k)
 {
-    return callee(k) + 1;
+    return callee(k) + clones(k) + more(k) + much(k) + 1;
 }
 '''
 
@@ -175,6 +239,7 @@ MAIN_CC = r'''
 
 namespace {
 int calls = 3;
+NOINLINE int hidden(int k) { return k * 7 + calls; }
 struct Order { int32_t price; int32_t amount; };
 struct Guard { int *count; explicit Guard(int *c) : count(c) { ++*count; } ~Guard() { --*count; } };
 }
@@ -250,7 +315,7 @@ extern "C" __attribute__((visibility("default"))) int entry(int k)
     Square square(k);
     const Shape &shape = square;
     Box<int> box(k);
-    return caught(k) + twice(k) + with_lambda(k) + sum_of(orders) + shape.area() + shape.edges() +
+    return caught(k) + hidden(k) + twice(k) + with_lambda(k) + sum_of(orders) + shape.area() + shape.edges() +
            (int)greeting("x").size() + box.get() + Box<double>(2.5).whole();
 }
 '''
@@ -296,9 +361,9 @@ def edit(old, new, name=None, count=1):
     return change
 
 
-def reorder(a, b):
+def reorder(a, b, name=None):
     def change(sources):
-        main = next(iter(sources))
+        main = name or next(iter(sources))
         sources[main] = swap_functions(sources[main], a, b)
     return change
 
@@ -313,7 +378,7 @@ class Case:
     `may`: functions that may be among the changed, since compilers see through calls."""
 
     def __init__(self, name, change, verdict, changed=(), added=(), removed=(), data=(), types=(),
-                 may=(), flags=None, folder=None, strip=None, fields=(), least=0, strict=True):
+                 may=(), flags=None, folder=None, strip=None, fields=(), least=0, strict=True, clone=None):
         def known(names):
             return None if names is None else set(names)
         self.name, self.change, self.changed = name, change, set(changed)
@@ -323,6 +388,7 @@ class Case:
         self.flags, self.folder, self.strip, self.fields = flags, folder, strip, fields
         self.strict = strict  # added and removed are all there
         self.least = least  # of `may`, so many must have changed
+        self.clone = clone  # a symbol's beginning that gcc -O2 makes, or the pair would show nothing
 
 
 def nothing(_):
@@ -377,6 +443,20 @@ CASES = [
     Case("call added", edit("return v - 1;", "return v - 1 + speed;"), "code", ["checked"]),
     Case("call of another", edit("return first(k);", "return area(k, k);"), "code", ["choose"]),
     Case("other static used", edit("speed += names", "calls += names"), "code", ["put"]),
+    Case("clone without a pointer", edit("t->b * 3", "t->b * 5", "helper.c"), "code",
+         may=["by_field", "clones"], least=1, clone="by_field.isra."),
+    Case("clone without a pointer, other lines", edit("struct triple {", "\n\nstruct triple {", "helper.c"), "same",
+         clone="by_field.isra."),
+    Case("clone for a constant", edit("sum * k + i", "sum * k - i", "helper.c"), "code",
+         may=["with_constant", "clones"], least=1, clone="with_constant.constprop."),
+    Case("constant of a clone", lambda s: edit("6)", "7)", "helper.c", 2)(s), "code",
+         may=["with_constant", "clones"], least=1, clone="with_constant.constprop."),
+    Case("cold part", edit("calls += 3;", "calls += 4;", "helper.c"), "code", ["rarely"], may=["clones"],
+         clone="rarely.cold"),
+    Case("part that isn't inlined", edit("calls += i * k;", "calls -= i * k;", "helper.c"), "code",
+         may=["partly", "more", "much", "clones"], least=1, clone="partly.part."),
+    Case("clones reordered", reorder("int by_field", "int with_constant", "helper.c"), "same",
+         clone="by_field.isra."),
     Case("static's initializer", edit("int speed = 7;", "int speed = 8;"), "data", data=["speed"]),
     Case("double's initializer", edit("double gravity = 9.8;", "double gravity = 1.62;"), "data",
          data=["gravity"]),
@@ -449,6 +529,8 @@ CASES_CC = [
          may=["caught", "First", "Second", "entry"], removed=None),
     Case("destructor", edit("~Guard() { --*count; }", "~Guard() { *count -= 2; }"), "code",
          may=["caught", "(anonymous namespace)::Guard::~Guard", "Guard::~Guard", "entry"], least=1),
+    Case("function in a namespace without a name", edit("return k * 7 + calls;", "return k * 9 + calls;"), "code",
+         ["hidden"], may=["entry"]),
     Case("static without a name's space", edit("int calls = 3;", "int calls = 4;"), "data", data=["calls"]),
     Case("literal", edit('"hello "', '"hullo "'), "code", ["greeting"], may=["entry"]),
     Case("field in a namespace without a name", edit("int32_t amount; };", "int32_t amount; int32_t venue; };"),
@@ -559,6 +641,8 @@ def check(job):
     sources = dict(suite.sources)
     case.change(sources)
     before = old
+    if case.clone and compiler == "gcc" and level == "-O2" and " " + case.clone not in run(["nm", old]).stdout:
+        return f"{compiler} {level}: {case.name}: no symbol {case.clone}"
     if case.flags and "-fvisibility=default" in case.flags:
         before = build(suite, os.path.join(base_folder, "old"), compiler, level, dict(suite.sources), case.flags,
                        linker)
