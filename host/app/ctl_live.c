@@ -204,9 +204,21 @@ static int show(const Ctl *ctl, const json_t *result, int count, char **args)
     return status;
 }
 
+/* No tweak's name begins like a value: somebody left out the `=`. */
+static int is_value(const char *text)
+{
+    return strchr("0123456789+-.#", *text) && *text;
+}
+
 int ctl_tweak(Ctl *ctl, int count, char **args)
 {
     json_t *result = NULL;
+    for (int i = 1; i < count; i++)
+        if (is_value(args[i]) && !strchr(args[i - 1], '=')) {
+            char meant[128];
+            snprintf(meant, sizeof meant, "%.60s=%.60s", args[i - 1], args[i]);
+            return ctl_wrong("to set it, write %s", meant);
+        }
     for (int i = 0; i < count || !result; i++) {
         char *equals = i < count ? strchr(args[i], '=') : NULL;
         json_t *request = json_pack("{s:s*}", "slot", ctl->slot);

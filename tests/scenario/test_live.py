@@ -72,6 +72,9 @@ class Live(KeelTest):
                     continue
                 self.assertEqual(ctl.returncode, 1, ctl.stdout)
                 self.assertIn(words, ctl.stderr)
+        ctl = self.keel("ctl", "--socket", host.socket_path, "tweak", "gravity", "2")
+        self.assertEqual(ctl.returncode, 2, ctl.stdout)
+        self.assertIn("to set it, write gravity=2", ctl.stderr)
         for wrong in ({"set": 1, "value": "1"}, {"set": "gravity", "value": 1},
                       {"set": "", "value": "1"}):
             host.refused("tweak", **wrong)

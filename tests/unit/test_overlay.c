@@ -192,7 +192,16 @@ static void lines_of_the_log_become_notes(void **unused)
     assert_string_equal(note, "fish  back to 3  \xc2\xb7  all is kept");
     assert_int_equal(note_of(3, "fault", "fish: report: /tmp/x", note, sizeof note, &tone), 0);
     assert_int_equal(note_of(3, "fault", "fish: crashed", note, sizeof note, &tone), 1);
+    assert_string_equal(note, "fish  fault  \xc2\xb7  crashed");
     assert_int_equal(tone, OVERLAY_BAD);
+    note_of(3, "fault", "in a thread of a retired generation: x", note, sizeof note, &tone);
+    assert_string_equal(note, "in a thread of a retired generation: x");
+    assert_int_equal(note_of(1, "swap",
+                             "bird: generation 1 \xe2\x86\x92 2 in 4 ms, pause 9.0 \xc2\xb5s; "
+                             "changed: swim, draw; types: Bird",
+                             note, sizeof note, &tone),
+                     1);
+    assert_non_null(strstr(note, "changed: swim, draw; types: Bird"));
     static const char *const none[] = {"", "fish: generation 1 in 14 ms, pause 3 \xc2\xb5s",
                                        "x: generation 3 \xe2\x86\x92 4", "pause \xe2\x86\x92 in"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
