@@ -91,6 +91,7 @@ int note_of(uint32_t level, const char *room, const char *text, char *ret_note, 
         return 0;
     int told = (!strcmp(room, "swap") && level >= KEEL_LOG_WARN) || !strcmp(room, "fault") ||
                (!strcmp(room, "tweak") && level >= KEEL_LOG_WARN) ||
+               (!strcmp(room, "asset") && level >= KEEL_LOG_WARN) ||
                (!strcmp(room, "dev") && !strncmp(text, "fixed", 5));
     if (!strcmp(room, "fault"))
         *ret_tone = BAD;

@@ -117,7 +117,10 @@ static void worked(uv_work_t *request, int status)
         file->read.force = 0;
     }
     if (file->read.event) {
-        log_debug("watch", "%s: asset %s was read", file->slot->name, file->path);
+        if (file->read.event->event.result < 0) /* the module may not look, who saved it will */
+            log_warn("asset", "%s: %s", file->slot->name, (const char *)(file->read.event + 1));
+        else
+            log_debug("asset", "%s: %s was read", file->slot->name, file->path);
         give(file, file->read.event);
         file->read.event = NULL;
     }

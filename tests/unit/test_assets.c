@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <keel/log.h>
+
 #include "../fixtures/asset_part.h"
 
 #include "host/host.h"
@@ -145,10 +147,21 @@ typedef struct Desk {
     struct asset_part part;
 } Desk;
 
+static _Atomic int warned; /* lines about assets that people see */
+
+static void hear(uint32_t level, const char *room, const char *text, void *user)
+{
+    (void)user;
+    if (level == KEEL_LOG_WARN && !strcmp(room, "asset") && strstr(text, "later.txt: "))
+        warned++;
+}
+
 static void desk_open(Desk *desk)
 {
     memset(desk, 0, sizeof *desk);
-    rig_open(&desk->rig, NULL);
+    struct keel_host_options host_options = rig_options();
+    host_options.log = hear;
+    rig_open(&desk->rig, &host_options);
     struct keel_slot_options options = {
         .size = sizeof options, .no_watch = 1, .user = &desk->part, .assets = folder};
     if (keel_host_add(desk->rig.host, rig_file("fx_asset"), &options, &desk->rig.slots[0]))
@@ -293,6 +306,9 @@ static void what_cannot_be_read_is_said(void **unused)
     await(&desk, 5, 2);
     assert_int_equal(desk.part.result[5], KEEL_EDATA);
     assert_non_null(strstr(desk.part.text[5], "no UTF-8 text (byte 0)"));
+    for (int i = 0; i < RIG_PATIENCE && warned < 2; i++) /* told to people as well */
+        rig_frame(&desk.rig);
+    assert_int_equal(warned, 2);
     write_file("later.txt", "\xef\xbf\xbd here now", 12); /* U+FFFD itself is text */
     await(&desk, 5, 3);
     assert_int_equal(desk.part.result[5], 0);

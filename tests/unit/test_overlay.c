@@ -202,6 +202,9 @@ static void lines_of_the_log_become_notes(void **unused)
                              note, sizeof note, &tone),
                      1);
     assert_non_null(strstr(note, "changed: swim, draw; types: Bird"));
+    assert_int_equal(note_of(2, "asset", "fish: a.png: no", note, sizeof note, &tone), 1);
+    assert_int_equal(tone, OVERLAY_WARN);
+    assert_int_equal(note_of(0, "asset", "fish: a.png was read", note, sizeof note, &tone), 0);
     static const char *const none[] = {"", "fish: generation 1 in 14 ms, pause 3 \xc2\xb5s",
                                        "x: generation 3 \xe2\x86\x92 4", "pause \xe2\x86\x92 in"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
