@@ -115,7 +115,7 @@ int asset_decode(const char *decoder, uint32_t as, int file, const _Atomic int *
                        "pictures and sounds are decoded by keel-decode, which is neither beside "
                        "this program nor in %s: install it there or name it in $KEEL_DECODE",
                        KEEL_LIBEXEC_DIR);
-    int out, status = 0;
+    int out = -1, status = 0;
     pid_t child;
     int rc = memory_file(&out, err);
     if (rc)

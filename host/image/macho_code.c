@@ -227,7 +227,7 @@ static uint64_t run_arm64(const MachoName *f, const uint8_t *code, uint64_t firs
 static uint64_t run(const Macho *m, const MachoName *f, uint64_t end, const MachoWalk *walk)
 {
     const uint8_t *code = code_of(f);
-    uint64_t at = 0, solid = 0, first, last;
+    uint64_t at = 0, solid = 0, first = 0, last = 0;
     while (code && at < end) {
         uint64_t stop = end;
         int table = data_range(m, f->address + at, f->address + end, &first, &last);
