@@ -102,12 +102,13 @@ static void trim_base(State *state, uint32_t kept_high)
         leaves_clear(state, state->data_first + head->high, state->data_first + kept_high);
 }
 
-/* The first page from `at` on that has memory in `fd`; `end` if there is none before it. */
-static uint64_t next_data(int fd, uint64_t at, uint64_t end, uint64_t offset)
+/* The first page from `at` on that has memory in `fd` (SEEK_DATA), or hasn't (SEEK_HOLE); `end` if
+ * there is none before it. */
+static uint64_t next(int fd, int what, uint64_t at, uint64_t end, uint64_t offset)
 {
-    off_t found = lseek(fd, (off_t)(offset + at * PAGE_BYTES), SEEK_DATA);
+    off_t found = lseek(fd, (off_t)(offset + at * PAGE_BYTES), what);
     if (found < 0)
-        return errno == ENXIO ? end : at;
+        return errno == ENXIO || what == SEEK_HOLE ? end : at;
     uint64_t page = ((uint64_t)found - offset) / PAGE_BYTES;
     return page < at ? at : page < end ? page : end;
 }
@@ -149,6 +150,11 @@ static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
     return changed;
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* A range of many new pages may have been allocated and never touched: where both memfds have
  * holes, both are zero and nothing is to be read, let alone copied. */
 static uint32_t put_range(State *state, PageRange range)
@@ -158,14 +164,16 @@ static uint32_t put_range(State *state, PageRange range)
         return put_changed(state, range.first, range.count);
     uint32_t changed = 0;
     uint64_t end = (uint64_t)range.first + range.count, base = state->store.head->base_offset;
-    for (uint64_t at = range.first; at < end;) {
-        uint64_t arena = next_data(state->arena_fd, at, end, 0);
-        uint64_t kept = next_data(state->store.fd, at, end, base);
+    for (uint64_t at = range.first, stop = at; at < end; at = stop) {
+        uint64_t arena = next(state->arena_fd, SEEK_DATA, at, end, 0);
+        uint64_t kept = next(state->store.fd, SEEK_DATA, at, end, base);
         at = arena < kept ? arena : kept;
-        uint64_t stop = end < at + LOOK ? end : at + LOOK;
-        if (at < end)
-            changed += put_changed(state, (uint32_t)at, (uint32_t)(stop - at));
-        at = stop;
+        stop = at < end ? at + 1 : end;
+        if (at < end && arena == at)
+            stop = later(stop, next(state->arena_fd, SEEK_HOLE, at, end, 0));
+        if (at < end && kept == at)
+            stop = later(stop, next(state->store.fd, SEEK_HOLE, at, end, base));
+        changed += put_changed(state, (uint32_t)at, (uint32_t)(stop - at));
     }
     return changed;
 }

@@ -1,8 +1,9 @@
-/* Converts elements, from a pin to the arena and the checkpoint, or in the boundary within the
+/* Converts elements, from a pin or, in the boundary, from the arena, to the checkpoint and the
  * arena. Owns nothing. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "state/migrate_precopy.h"
 
@@ -49,9 +50,20 @@ static uint8_t *base_of(const MigratePrecopy *p, const uint8_t *at)
     return p->state->store.base + precopy_offset(p, at);
 }
 
-static uint8_t *page_down(uint8_t *at)
+/* What the checkpoint has there goes to the arena by its file: a store would cost a fault of a
+ * protected page each (three to a page of the source), and be for the commit to find and to copy.
+ */
+static int put(const MigratePrecopy *p, const uint8_t *to, uint64_t bytes)
 {
-    return at - (uintptr_t)at % PAGE_BYTES;
+    ssize_t did =
+        bytes ? pwrite(p->state->arena_fd, base_of(p, to), bytes, (off_t)precopy_offset(p, to)) : 0;
+    return did == (ssize_t)bytes ? KEEL_OK : KEEL_ENOMEM;
+}
+
+int precopy_put(const MigratePrecopy *p, const uint8_t *to, const void *from, uint64_t bytes)
+{
+    memcpy(base_of(p, to), from, bytes);
+    return put(p, to, bytes);
 }
 
 static void protect(const MigratePrecopy *p, const uint8_t *at, uint64_t bytes)
@@ -85,8 +97,7 @@ static int populate(uint8_t *at, uint64_t bytes)
     return madvise(at, bytes, MADV_POPULATE_WRITE) && errno != EINVAL ? KEEL_ENOMEM : KEEL_OK;
 }
 
-/* Whole elements [first, first + count). `reader`: NULL in the boundary, where the arena itself is
- * read and the commit copies. */
+/* Whole elements [first, first + count). `reader`: NULL in the boundary. */
 static int convert_elements(MigratePrecopy *p, Array *array, const PinReader *reader,
                             uint64_t first, uint64_t count)
 {
@@ -103,16 +114,13 @@ static int convert_elements(MigratePrecopy *p, Array *array, const PinReader *re
         uint64_t bytes = count * pair->to_bytes;
         if (reader && (rc = enter(p)))
             break;
-        if (!reader) /* one call instead of a fault a page; failed: the faults */
-            populate(page_down(to), bytes + (uint64_t)(to - page_down(to)));
-        memset(to, 0, bytes);
-        rc = bulk_convert(p->m, pair, from, to, count);
+        uint8_t *kept = base_of(p, to);
+        memset(kept, 0, bytes);
+        rc = bulk_convert(p->m, pair, from, kept, count);
         note_dropped(p, array, first, count, from);
-        if (!reader)
-            continue;
-        memcpy(base_of(p, to), to, bytes);
-        protect(p, to, bytes);
-        leave(p);
+        rc = rc ? rc : put(p, to, bytes);
+        if (reader)
+            leave(p);
     }
     return rc;
 }
@@ -184,6 +192,12 @@ int precopy_convert_dirty(MigratePrecopy *p, Array *array, const PinReader *read
     return rc;
 }
 
+static int clear(const MigratePrecopy *p, const uint8_t *to, uint64_t bytes)
+{
+    memset(base_of(p, to), 0, bytes);
+    return put(p, to, bytes);
+}
+
 /* Zeros wherever no element will be; for large elements all over. */
 static int prepare(const MigratePrecopy *p, const Array *array)
 {
@@ -199,22 +213,18 @@ static int prepare(const MigratePrecopy *p, const Array *array)
             break;
         rc = populate(first + at, bytes);
         rc = rc ? rc : populate(base_of(p, first + at), bytes);
-        if (!rc && pair->from_bytes > LARGE_ELEMENT) {
-            memset(first + at, 0, bytes);
-            memset(base_of(p, first + at), 0, bytes);
-        }
+        if (!rc)
+            protect(p, first + at, bytes);
+        if (!rc && pair->from_bytes > LARGE_ELEMENT)
+            rc = clear(p, first + at, bytes);
         leave(p);
     }
     if (rc || (rc = enter(p)))
         return rc;
-    memset(first, 0, head);
-    memset(base_of(p, first), 0, head);
-    memset(array->to + used, 0, all - head - used);
-    memset(base_of(p, array->to + used), 0, all - head - used);
-    protect(p, first, head);
-    protect(p, first + all - 1, 1);
+    rc = clear(p, first, head);
+    rc = rc ? rc : clear(p, array->to + used, all - head - used);
     leave(p);
-    return KEEL_OK;
+    return rc;
 }
 
 int precopy_fill(MigratePrecopy *p)

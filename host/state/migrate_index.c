@@ -2,8 +2,13 @@
  * migration. [frame] */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "state/migrate_run.h"
+
+/* From here on the table of pages is mapped: of a large array's run nothing is written in it, and
+ * calloc would clear memory that it has had before. */
+enum { MAPPED_BYTES = 1 << 20 };
 
 static Object *add_object(Walk *w)
 {
@@ -177,11 +182,33 @@ static int take_large(Walk *w, uint32_t page)
                 bytes - offset);
 }
 
+static PageObjects *take_table(uint64_t bytes)
+{
+    if (bytes < MAPPED_BYTES)
+        return calloc(1, bytes);
+    void *got = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return got == MAP_FAILED ? NULL : got;
+}
+
+static void give_table(PageObjects *table, uint64_t bytes)
+{
+    if (bytes < MAPPED_BYTES)
+        free(table);
+    else if (table)
+        munmap(table, bytes);
+}
+
+static uint64_t table_bytes(const Walk *w)
+{
+    return ((uint64_t)w->top + 1) * sizeof *w->pages;
+}
+
 int index_build(Walk *w)
 {
     w->top = arena_top(w->state);
     w->type_count = type_count(w->state);
-    w->pages = calloc(w->top + 1, sizeof *w->pages);
+    w->pages = take_table(table_bytes(w));
     w->pair_of_type = malloc((w->type_count + 1) * sizeof *w->pair_of_type);
     if (!w->pages || !w->pair_of_type)
         return KEEL_ENOMEM;
@@ -203,7 +230,7 @@ int index_build(Walk *w)
 void index_done(Walk *w)
 {
     free(w->objects);
-    free(w->pages);
+    give_table(w->pages, table_bytes(w));
     free(w->larges);
     free(w->moved_to);
     free(w->pair_of_type);

@@ -283,7 +283,7 @@ static int is_good(const Walk *w, const MigratePrecopy *p)
     return 1;
 }
 
-static int claim(Walk *w, const Array *array, uint32_t index)
+static int claim(Walk *w, const MigratePrecopy *p, const Array *array, uint32_t index)
 {
     Object *object = index_find(w, (uintptr_t)array->from);
     if (!object || object->at != array->from || object->type != array->type ||
@@ -300,8 +300,9 @@ static int claim(Walk *w, const Array *array, uint32_t index)
         .kind = PAGE_LARGE, .pages = array->pages, .first = array->first, .object_offset = offset};
     if (inner != array->first)
         *page_info(w->state, inner) = (PageInfo){.kind = PAGE_LARGE_INNER, .first = array->first};
-    ((ObjectHead *)(void *)array->to)[-1] =
-        (ObjectHead){.type = type, .mark = MARK_LIVE, .count = array->count};
+    const ObjectHead now = {.type = type, .mark = MARK_LIVE, .count = array->count};
+    if (precopy_put(p, array->to - sizeof now, &now, sizeof now))
+        return walk_refuse(w, "no memory for what was converted ahead");
     arena_head(w->state)->live_objects++;
     arena_head(w->state)->live_bytes += array->count * pair->to_bytes;
     object->to = array->to;
@@ -320,7 +321,7 @@ int precopy_claim(Walk *w)
         return 0;
     w->state->ahead->claimed = 1;
     for (uint32_t i = 0; i < p->count && !rc; i++)
-        rc = claim(w, &p->arrays[i], i);
+        rc = claim(w, p, &p->arrays[i], i);
     return rc;
 }
 
@@ -360,7 +361,10 @@ int precopy_finish(Walk *w, const Object *object, const Pair *pair)
 {
     MigratePrecopy *p = w->run->precopy;
     Array *array = &p->arrays[object->inner];
-    if (precopy_convert_dirty(p, array, NULL, w->state->ahead->dirty))
+    int rc = precopy_convert_dirty(p, array, NULL, w->state->ahead->dirty);
+    if (rc == KEEL_ENOMEM)
+        return walk_refuse(w, "no memory for what was converted ahead");
+    if (rc)
         return refuse(w, array, pair);
     w->result->ahead += array->bytes;
     return keep_dropped(w, array, pair);

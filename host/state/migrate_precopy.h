@@ -43,8 +43,11 @@ static inline uint64_t precopy_offset(const MigratePrecopy *p, const uint8_t *ad
 }
 
 /* migrate_fill.c: what lies in dirty pages of the source. `reader`: NULL in the boundary, where the
- * arena itself is read and the commit copies. */
+ * arena itself is read. */
 int precopy_convert_dirty(MigratePrecopy *p, Array *array, const PinReader *reader,
                           const uint64_t *dirty);
+
+/* The same bytes to the arena and to the checkpoint, and no page counts as written. KEEL_ENOMEM. */
+int precopy_put(const MigratePrecopy *p, const uint8_t *to, const void *from, uint64_t bytes);
 
 #endif
