@@ -15,6 +15,7 @@
 
 enum { ROOM = 16 << 20, ROUNDS = 7, FLAT = 2000000, LINKED = 400000 };
 enum { HUGE_BYTES = 1 << 30, CYCLES = 4, BOUNDARIES = 100 };
+enum { FRAMES = 30 }; /* at 60 Hz, in the half second that filling takes */
 
 static void die(const char *what)
 {
@@ -250,7 +251,8 @@ static void cycle(Huge *h, Migration *m, uint32_t pages)
     Error err = {0};
     Pin *before;
     MigratePrecopy *p = filled(h, m);
-    frame(h, pages);
+    for (int i = 0; i < FRAMES; i++)
+        frame(h, pages);
     round_of(p);
     frame(h, pages);
     boundary(h, m, p, &before);

@@ -7,6 +7,8 @@
 
 /* Above what is in use, room for frames to grow into meanwhile. */
 enum { GROWTH_PAGES = 4096 };
+/* At a time, so that a frame isn't longer by more than about 30 µs. */
+enum { MARK_PAGES = 256 };
 
 static uint64_t dirty_bytes(const State *state)
 {
@@ -171,6 +173,38 @@ uint64_t ahead_piece(const State *state, uint64_t *at, uint64_t last)
         *at = first + ahead->ranges[i].count;
     }
     return last;
+}
+
+/* Of [first, last) those that follow `*done`; `begin` is the page of the arena that they count
+ * from.
+ */
+static void mark(State *state, uint64_t begin, uint32_t first, uint32_t last, uint32_t *done,
+                 uint64_t *never_before)
+{
+    first = first > *done ? first : *done;
+    last = last > first && last - first > MARK_PAGES ? first + MARK_PAGES : last;
+    if (first >= last)
+        return;
+    ahead_protect(state, begin + first, begin + last);
+    *done = last;
+    if (*never_before < begin + last)
+        *never_before = begin + last;
+}
+
+void ahead_mark(State *state)
+{
+    struct Ahead *ahead = state->ahead;
+    if (ahead->lost || !ahead->range_count || !state->track.protecting)
+        return;
+    uint32_t used =
+        arena_head(state)->high > state->live_high ? arena_head(state)->high : state->live_high;
+    uint32_t next = 0, last = 0;
+    for (uint32_t i = ahead->range_count; i-- > 0 && ahead->ranges[i].first >= used;)
+        next = ahead->ranges[i].first;
+    for (uint32_t i = 0; i < ahead->range_count; i++)
+        last = ahead->ranges[i].first + ahead->ranges[i].count;
+    mark(state, 0, meta_pages(used), meta_pages(last), &ahead->meta_done, &state->track.meta_last);
+    mark(state, state->data_first, used, next, &ahead->data_done, &state->track.data_last);
 }
 
 void ahead_note(State *state, uint32_t id, uint32_t count)

@@ -256,6 +256,8 @@ int state_commit(State *state, Error *err)
     state->live_high = arena_head(state)->high;
     store_fold(state, 64);
     shim_commit_foreign(state);
+    if (state->ahead)
+        ahead_mark(state);
     track_adapt(state);
     state->commits++;
     state->dirty_pages_last = dirty;

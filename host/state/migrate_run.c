@@ -150,8 +150,11 @@ static void mark_objects(Walk *w, MigrateAttic *attic)
     size_t count = attic->entries.bytes / sizeof *entries;
     for (uint32_t i = 0; i < w->count; i++) {
         Object *object = &w->objects[i];
-        if (object->at && object->pair && !pair_at(w->m, object->pair)->same)
-            ((ObjectHead *)(void *)object->to - 1)->reserved = 0;
+        if (!object->at || !object->pair || pair_at(w->m, object->pair)->same)
+            continue;
+        ObjectHead *head = (ObjectHead *)(void *)object->to - 1;
+        if (head->reserved) /* most have none: their pages stay unwritten */
+            head->reserved = 0;
     }
     for (size_t i = 0; i < count; i++)
         ((ObjectHead *)(uintptr_t)entries[i].object - 1)->reserved = 1;
