@@ -2,6 +2,8 @@
  * that whatever goes wrong meanwhile the migration itself comes out right. */
 #include "image_files.h"
 
+#include <sys/stat.h>
+
 #include "image/schema.h"
 #include "state/ahead.h"
 #include "state/migrate.h"
@@ -497,6 +499,61 @@ static void nothing_where_it_cannot_be(void **unused)
     assert_null(p); /* it has pointers */
 }
 
+static void the_boundary_leaves_the_commit_little(void **unused)
+{
+    (void)unused;
+    MigratePrecopy *p;
+    Error err = {0};
+    StateStatus status;
+    if (!with_cells())
+        return;
+    ok(precopy_begin(there, state, LEAST, &p));
+    ok(precopy_fill(p));
+    for (uint32_t i = 0; i < CELLS; i += 100)
+        cells[i].writes = 1;
+    ok(state_commit(state, &ok_err));
+    assert_true(precopy_behind(p) > 100);
+    precopy_unpin(p);
+    assert_int_equal(migrate(p, &err), 0);
+    assert_true(result.ahead >= CELLS * sizeof(OldCell)); /* so is every page of the new array */
+    ok(state_commit(state, &ok_err));
+    state_status(state, &status);
+    assert_in_range(status.dirty_pages_last, 1, 30); /* records, and what else is small */
+    const NewCell *now = array();
+    for (uint32_t i = 0; i < CELLS; i++)
+        assert_int_equal(now[i].writes, i % 100 == 0);
+    precopy_end(p);
+    state_unpin(pin);
+}
+
+static uint64_t memory_of(int fd)
+{
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+/* A commit of new pages that nobody touched, around some that somebody did. */
+static void pages_without_memory_are_given_none(void **unused)
+{
+    (void)unused;
+    enum { BYTES = 64 << 20, EACH = 4 << 20 };
+    if (!with_cells())
+        return;
+    char *large = state_alloc(state, "char", "", 1, 1, BYTES);
+    uint64_t arena = memory_of(state->arena_fd), kept = memory_of(state->store.fd);
+    for (int at = 0; at < BYTES; at += EACH)
+        large[at] = 1;
+    ok(state_commit(state, &ok_err));
+    assert_in_range(memory_of(state->arena_fd) - arena, 0, 64 * 4096);
+    assert_in_range(memory_of(state->store.fd) - kept, 0, 64 * 4096);
+    for (int at = 0; at < BYTES; at += EACH)
+        large[at] = 2;
+    ok(state_undo(state, &ok_err));
+    for (int at = 0; at < BYTES; at += EACH)
+        assert_int_equal(large[at], 1);
+}
+
 static void copying_states_have_none(void **unused)
 {
     (void)unused;
@@ -530,6 +587,8 @@ int main(void)
                                        EACH(parts_of_one_large_struct),
                                        EACH(what_does_not_fit_is_named_by_the_boundary),
                                        EACH(nothing_where_it_cannot_be),
+                                       EACH(the_boundary_leaves_the_commit_little),
+                                       EACH(pages_without_memory_are_given_none),
                                        cmocka_unit_test(copying_states_have_none)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
