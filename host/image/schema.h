@@ -217,6 +217,21 @@ static inline const char *schema_text(const Schema *schema, uint32_t at)
  * that name and none of them is `file`. */
 int schema_find(const Schema *schema, const char *spelled, const char *file, uint32_t *ret_type);
 
+/* Lists by which many such questions to one schema are answered without going through all of it
+ * each time, with the same answers. Owned by who made it; the schema must stay. */
+typedef struct SchemaIndex {
+    const Schema *schema;
+    struct SchemaEnding *endings; /* names inside of namespaces, by their ends */
+    uint32_t ending_count;
+    uint32_t *pointers; /* by type: the first pointer to it; 0: none */
+} SchemaIndex;
+
+/* KEEL_ENOMEM. `done` takes a zeroed one. */
+int schema_index_init(SchemaIndex *index, const Schema *schema);
+void schema_index_done(SchemaIndex *index);
+int schema_index_find(const SchemaIndex *index, const char *spelled, const char *file,
+                      uint32_t *ret_type);
+
 /* One way to write a type: without const and its kin, words of numbers in one order, no needless
  * space; `*ret_stars` counts those at its end. KEEL_EINVAL: too long, or more than a name. */
 int schema_canonical(const char *spelled, char *ret, size_t room, int *ret_stars);
@@ -243,9 +258,11 @@ int64_t schema_symbol_at(const Schema *schema, uint64_t address);
 /* The range around an address, or NULL. */
 const SchemaRange *schema_range_at(const Schema *schema, uint64_t address);
 
-/* The unit of another build that is the same source file: by name, else by the end of the name
- * where only one fits. -1: none. */
-int64_t schema_unit_pair(const Schema *from, uint32_t unit, const Schema *to);
+/* How far two names of units say the same source file: by the whole name most, else by how much of
+ * their ends agrees; 0: other files, as all are whose last part differs. */
+int schema_units_fit(const char *a, const char *b);
+/* The last part of a file's name. */
+const char *schema_unit_base(const char *path);
 
 /* While it is being made: lists of the structs above. Zeroed is empty. */
 typedef struct SchemaMaker {

@@ -2,6 +2,7 @@
  * one build in another. Changes nothing; any thread. */
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "image/schema.h"
@@ -168,7 +169,99 @@ static int by_name(const Schema *s, const char *text, const char *file, uint32_t
     return KEEL_OK;
 }
 
+/* ---- an index: the names by their ends, pointers by what they point to ---- */
+
+struct SchemaEnding {
+    const char *text;
+    size_t bytes;
+    uint32_t type;
+};
+
+/* Read from their ends; `ret_whole`: all of `b` is the end of `a`. */
+static int order_ends(const char *a, size_t a_bytes, const char *b, size_t b_bytes, int *ret_whole)
+{
+    while (a_bytes && b_bytes) {
+        unsigned char x = (unsigned char)a[--a_bytes], y = (unsigned char)b[--b_bytes];
+        if (x != y) {
+            *ret_whole = 0;
+            return x < y ? -1 : 1;
+        }
+    }
+    *ret_whole = !b_bytes;
+    return (a_bytes > 0) - (b_bytes > 0);
+}
+
+static int order_endings(const void *a, const void *b)
+{
+    const struct SchemaEnding *x = a, *y = b;
+    int whole, c = order_ends(x->text, x->bytes, y->text, y->bytes, &whole);
+    return c ? c : (x->type > y->type) - (x->type < y->type);
+}
+
+int schema_index_init(SchemaIndex *index, const Schema *s)
+{
+    *index = (SchemaIndex){.schema = s};
+    index->endings = malloc((s->name_count + 1) * sizeof *index->endings);
+    index->pointers = calloc(s->type_count + 1, sizeof *index->pointers);
+    if (!index->endings || !index->pointers) {
+        schema_index_done(index);
+        return KEEL_ENOMEM;
+    }
+    for (uint32_t i = s->type_count; i-- > 0;)
+        if (s->types[i].kind == SCHEMA_POINTER && !(s->types[i].flags & SCHEMA_REFERENCE))
+            index->pointers[s->types[i].target] = i;
+    for (uint32_t i = 0; i < s->name_count; i++) {
+        const char *text = schema_text(s, s->names[i].text);
+        const struct SchemaEnding ending = {text, strlen(text), s->names[i].type};
+        if (strstr(text, "::"))
+            index->endings[index->ending_count++] = ending;
+    }
+    if (index->ending_count)
+        qsort(index->endings, index->ending_count, sizeof *index->endings, order_endings);
+    uint32_t kept = 0; /* many units may have the same */
+    for (uint32_t i = 0; i < index->ending_count; i++)
+        if (!kept || order_endings(&index->endings[kept - 1], &index->endings[i]))
+            index->endings[kept++] = index->endings[i];
+    index->ending_count = kept;
+    return KEEL_OK;
+}
+
+void schema_index_done(SchemaIndex *index)
+{
+    free(index->endings);
+    free(index->pointers);
+    *index = (SchemaIndex){0};
+}
+
 /* `order` where the code stands inside of a namespace. */
+static int by_ending_indexed(const SchemaIndex *index, const char *text, uint32_t *ret)
+{
+    char wanted[SPELLED_MOST + 2];
+    size_t bytes = (size_t)snprintf(wanted, sizeof wanted, "::%s", text);
+    uint32_t low = 0, high = index->ending_count, found = 0;
+    int whole, count = 0;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct SchemaEnding *e = &index->endings[middle];
+        if (order_ends(e->text, e->bytes, wanted, bytes, &whole) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < index->ending_count && count < 2; low++) {
+        const struct SchemaEnding *e = &index->endings[low];
+        order_ends(e->text, e->bytes, wanted, bytes, &whole);
+        if (!whole)
+            break;
+        if (count && e->type == found)
+            continue;
+        found = e->type;
+        count++;
+    }
+    *ret = count == 1 ? found : *ret;
+    return count == 1 ? KEEL_OK : count ? KEEL_ECHANGED : KEEL_ENOTFOUND;
+}
+
 static int by_ending(const Schema *s, const char *text, uint32_t *ret)
 {
     size_t bytes = strlen(text);
@@ -187,9 +280,13 @@ static int by_ending(const Schema *s, const char *text, uint32_t *ret)
     return count == 1 ? KEEL_OK : count ? KEEL_ECHANGED : KEEL_ENOTFOUND;
 }
 
-static int pointer_to(const Schema *s, uint32_t *type)
+static int pointer_to(const Schema *s, const SchemaIndex *index, uint32_t *type)
 {
-    for (uint32_t i = 0; i < s->type_count; i++)
+    if (index && index->pointers[*type]) {
+        *type = index->pointers[*type];
+        return KEEL_OK;
+    }
+    for (uint32_t i = 0; i < s->type_count && !index; i++)
         if (s->types[i].kind == SCHEMA_POINTER && s->types[i].target == *type &&
             !(s->types[i].flags & SCHEMA_REFERENCE)) {
             *type = i;
@@ -198,7 +295,8 @@ static int pointer_to(const Schema *s, uint32_t *type)
     return KEEL_ENOTFOUND;
 }
 
-int schema_find(const Schema *schema, const char *spelled, const char *file, uint32_t *ret_type)
+static int find(const Schema *schema, const SchemaIndex *index, const char *spelled,
+                const char *file, uint32_t *ret_type)
 {
     static const char *const TAGS[] = {"struct ", "class ", "union ", "enum "};
     char text[SPELLED_MOST];
@@ -214,12 +312,23 @@ int schema_find(const Schema *schema, const char *spelled, const char *file, uin
             rc = by_name(schema, plain, file, &type);
         }
     if (rc == KEEL_ENOTFOUND)
-        rc = by_ending(schema, plain, &type);
+        rc = index ? by_ending_indexed(index, plain, &type) : by_ending(schema, plain, &type);
     for (; !rc && stars > 0; stars--)
-        rc = pointer_to(schema, &type);
+        rc = pointer_to(schema, index, &type);
     if (!rc)
         *ret_type = type;
     return rc;
+}
+
+int schema_find(const Schema *schema, const char *spelled, const char *file, uint32_t *ret_type)
+{
+    return find(schema, NULL, spelled, file, ret_type);
+}
+
+int schema_index_find(const SchemaIndex *index, const char *spelled, const char *file,
+                      uint32_t *ret_type)
+{
+    return find(index->schema, index, spelled, file, ret_type);
 }
 
 uint32_t schema_align(const Schema *schema, uint32_t type)
@@ -343,20 +452,12 @@ const SchemaRange *schema_range_at(const Schema *schema, uint64_t address)
 
 /* ---- units ---- */
 
-int64_t schema_unit_pair(const Schema *from, uint32_t unit, const Schema *to)
+int schema_units_fit(const char *a, const char *b)
 {
-    const char *name = schema_text(from, from->units[unit]);
-    int64_t found = -1;
-    int best = 0, count = 0;
-    for (uint32_t i = 0; i < to->unit_count; i++) {
-        int fits = common_parts(name, schema_text(to, to->units[i]));
-        if (fits > best) {
-            best = fits;
-            found = i;
-            count = 1;
-        } else if (fits && fits == best) {
-            count++;
-        }
-    }
-    return count == 1 ? found : -1;
+    return common_parts(a, b);
+}
+
+const char *schema_unit_base(const char *path)
+{
+    return base_name(path);
 }

@@ -38,6 +38,9 @@ int migration_list_types(const State *state, Buf *ret);
  */
 int migration_changes(const Migration *migration);
 
+/* Steps that planning has taken so far: what a test bounds instead of time. */
+uint64_t migration_work(const Migration *migration);
+
 /* An image where it is mapped: [first, last), `bias` added to its own addresses. */
 typedef struct MigratePlace {
     uint64_t first, last, bias;
@@ -57,9 +60,9 @@ enum { PRECOPY_BYTES = 1 << 20 }; /* from this size on it is worth it */
  * that could be copied ahead: no large array changes, no checkpoint that is tracked, hashes are
  * kept (whose replay knows only one way to place things), no room. [frame] */
 int precopy_begin(Migration *migration, State *state, uint64_t least_bytes, MigratePrecopy **ret);
-/* Converts what is pinned: all of it, the next time what changed since. KEEL_ETYPE: something has no
- * rule; KEEL_ECHANGED: the state needed the room; KEEL_ENOMEM. Then it is of no use: the boundary
- * finds out by itself. [any thread, beside frames] */
+/* Converts what is pinned: all of it, the next time what changed since. KEEL_ETYPE: something has
+ * no rule; KEEL_ECHANGED: the state needed the room; KEEL_ENOMEM. Then it is of no use: the
+ * boundary finds out by itself. [any thread, beside frames] */
 int precopy_fill(MigratePrecopy *precopy);
 /* Pages that frames have changed since it was pinned. [frame] */
 uint32_t precopy_behind(const MigratePrecopy *precopy);
@@ -85,7 +88,7 @@ typedef struct MigrateRun {
     int (*call)(void *call_user, int32_t (*body)(void *user, struct keel *k), void *user,
                 Error *err);
     void *call_user;
-    MigratePrecopy *precopy;  /* NULL, or what is to be used where it still fits */
+    MigratePrecopy *precopy; /* NULL, or what is to be used where it still fits */
     /* This boundary, pinned, with `ret_attic`; with `attic` the one that was given then: what
      * arrays that were copied ahead dropped is read from it. NULL: nothing copied ahead is used. */
     const Pin *before;
@@ -94,7 +97,7 @@ typedef struct MigrateRun {
 typedef struct MigrateResult {
     uint64_t objects; /* rewritten */
     uint64_t moved, pointers, literals;
-    uint64_t ahead; /* bytes that were converted before the boundary */
+    uint64_t ahead;                 /* bytes that were converted before the boundary */
     uint64_t statics, statics_anew; /* carried; started from a changed initialiser */
     uint64_t converted;             /* by KEEL_CONVERT */
     char text[300];                 /* for the log: "12,480 × struct order", or nothing */

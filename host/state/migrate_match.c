@@ -23,11 +23,13 @@ typedef struct Leaf {
     uint8_t bit, bits, depth, is_table, taken;
     uint32_t tagged; /* index of its KEEL_UNION + 1 */
     uint64_t tag;
+    uint32_t given; /* of the first of a name: how many of them are taken, in their order */
 } Leaf;
 
 typedef struct Leaves {
     Leaf *list;
     uint32_t count;
+    Leaf **by_name; /* once sort_leaves was called */
 } Leaves;
 
 static void add_leaf(Migration *m, Leaves *leaves, const Leaf *leaf)
@@ -46,6 +48,51 @@ static void add_leaf(Migration *m, Leaves *leaves, const Leaf *leaf)
         leaves->list = more;
     }
     leaves->list[leaves->count++] = *leaf;
+    m->work++;
+}
+
+static int order_leaves(const void *a, const void *b)
+{
+    const Leaf *const *x = a, *const *y = b;
+    int c = strcmp((*x)->name, (*y)->name);
+    return c ? c : (*x > *y) - (*x < *y); /* of one list */
+}
+
+static void sort_leaves(Migration *m, Leaves *leaves)
+{
+    leaves->by_name = malloc((leaves->count + 1) * sizeof(Leaf *));
+    if (!leaves->by_name) {
+        fail(m);
+        leaves->count = 0;
+        return;
+    }
+    for (uint32_t i = 0; i < leaves->count; i++)
+        leaves->by_name[i] = &leaves->list[i];
+    if (leaves->count)
+        qsort(leaves->by_name, leaves->count, sizeof(Leaf *), order_leaves);
+}
+
+static void leaves_done(Leaves *leaves)
+{
+    free(leaves->list);
+    free(leaves->by_name);
+}
+
+/* How many have this name, none, one or several; the first is at *ret_at of `by_name`. */
+static int count_named(const Leaves *leaves, const char *name, uint32_t *ret_at)
+{
+    uint32_t low = 0, high = leaves->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (strcmp(leaves->by_name[middle]->name, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_at = low;
+    if (low == leaves->count || strcmp(leaves->by_name[low]->name, name))
+        return 0;
+    return low + 1 < leaves->count && !strcmp(leaves->by_name[low + 1]->name, name) ? 2 : 1;
 }
 
 /* Whose fields they are: `record`, or a part of it without a name. */
@@ -119,12 +166,17 @@ static const char *name_before(const Migration *m, const Pair *pair, const char 
                       : plan_name_before(m, schema_text(m->to, m->to->types[pair->to].name), name);
 }
 
-static Leaf *leaf_named(Leaves *leaves, const char *name)
+/* The first of that name that no call gave before. */
+static Leaf *take_named(Leaves *leaves, const char *name)
 {
-    for (uint32_t i = 0; i < leaves->count; i++)
-        if (!leaves->list[i].taken && !strcmp(leaves->list[i].name, name))
-            return &leaves->list[i];
-    return NULL;
+    uint32_t at;
+    if (!count_named(leaves, name, &at))
+        return NULL;
+    uint32_t next = at + leaves->by_name[at]->given;
+    if (next == leaves->count || strcmp(leaves->by_name[next]->name, name))
+        return NULL;
+    leaves->by_name[at]->given++;
+    return leaves->by_name[next];
 }
 
 static void add_match(Migration *m, Pair *pair, const Leaf *from, const Leaf *to)
@@ -176,17 +228,10 @@ static void go_inside(Migration *m, const Schema *s, const Leaves *left, Leaves 
     }
 }
 
-static Leaf *only_one(Leaves *leaves, const char *name)
+static Leaf *only_one(const Leaves *leaves, const char *name)
 {
-    Leaf *found = NULL;
-    for (uint32_t i = 0; i < leaves->count; i++) {
-        if (strcmp(leaves->list[i].name, name))
-            continue;
-        if (found)
-            return NULL;
-        found = &leaves->list[i];
-    }
-    return found;
+    uint32_t at;
+    return count_named(leaves, name, &at) == 1 ? leaves->by_name[at] : NULL;
 }
 
 /* Nested or split: by the innermost name, where it is the only one on both sides. */
@@ -211,11 +256,12 @@ void plan_match(Migration *m, uint32_t index)
     Leaves from = {0}, to = {0}, inner_from = {0}, inner_to = {0};
     list_leaves(m, m->from, (Of){pair->from, pair->from, 0, 0}, "", 0, 0, &from);
     list_leaves(m, to_schema, (Of){pair->to, pair->to, 0, 0}, "", 0, 0, &to);
+    sort_leaves(m, &from);
     pair->first_match = (uint32_t)(m->matches.bytes / sizeof(Match));
     for (uint32_t i = 0; i < to.count && !m->failed; i++) {
         Leaf *t = &to.list[i];
         const char *before = name_before(m, pair, t->name);
-        Leaf *f = leaf_named(&from, before);
+        Leaf *f = take_named(&from, before);
         if (!f)
             continue;
         f->taken = t->taken = 1;
@@ -223,6 +269,8 @@ void plan_match(Migration *m, uint32_t index)
     }
     go_inside(m, m->from, &from, &inner_from);
     go_inside(m, to_schema, &to, &inner_to);
+    sort_leaves(m, &inner_from);
+    sort_leaves(m, &inner_to);
     match_inner(m, pair, &inner_from, &inner_to);
     pair->first_dropped = (uint32_t)(m->singles.bytes / sizeof(Single));
     for (uint32_t i = 0; i < inner_from.count; i++)
@@ -232,8 +280,8 @@ void plan_match(Migration *m, uint32_t index)
     for (uint32_t i = 0; i < inner_to.count; i++)
         if (!inner_to.list[i].taken)
             add_single(m, to_schema, &inner_to.list[i], &pair->added);
-    free(from.list);
-    free(to.list);
-    free(inner_from.list);
-    free(inner_to.list);
+    leaves_done(&from);
+    leaves_done(&to);
+    leaves_done(&inner_from);
+    leaves_done(&inner_to);
 }

@@ -6,7 +6,7 @@
 
 #include "state/migrate_plan.h"
 
-static const Schema *sorting;
+static _Thread_local const Schema *sorting;
 
 static int order_functions(const void *a, const void *b)
 {
@@ -24,11 +24,11 @@ static int order_symbols(const void *a, const void *b)
     return c ? c : (*x > *y) - (*x < *y);
 }
 
-static int order_statics(const void *a, const void *b)
+static int order_units(const void *a, const void *b)
 {
     const uint32_t *x = a, *y = b;
-    int c = strcmp(schema_text(sorting, sorting->statics[*x].name),
-                   schema_text(sorting, sorting->statics[*y].name));
+    int c = strcmp(schema_unit_base(schema_text(sorting, sorting->units[*x])),
+                   schema_unit_base(schema_text(sorting, sorting->units[*y])));
     return c ? c : (*x > *y) - (*x < *y);
 }
 
@@ -43,21 +43,59 @@ static uint32_t *sorted(const Schema *s, uint32_t count, int (*order)(const void
     return list;
 }
 
+/* The unit of the new build that is the same source file: by name, else by the end of the name
+ * where only one fits; -1: none. `by_base`: those of the new build by the last part of their names.
+ */
+static int64_t unit_pair(Migration *m, const char *name, const uint32_t *by_base)
+{
+    const char *base = schema_unit_base(name);
+    uint32_t low = 0, high = m->to->unit_count;
+    int64_t found = -1;
+    int best = 0, count = 0;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const char *other = schema_text(m->to, m->to->units[by_base[middle]]);
+        if (strcmp(schema_unit_base(other), base) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < m->to->unit_count; low++, m->work++) {
+        const char *other = schema_text(m->to, m->to->units[by_base[low]]);
+        if (strcmp(schema_unit_base(other), base))
+            break;
+        int fits = schema_units_fit(name, other);
+        if (fits > best) {
+            best = fits;
+            found = by_base[low];
+            count = 1;
+        } else if (fits && fits == best) {
+            count++;
+        }
+    }
+    return count == 1 ? found : -1;
+}
+
 int names_init(Migration *m)
 {
+    uint32_t *by_base = sorted(m->to, m->to->unit_count, order_units);
     m->to_functions = sorted(m->to, m->to->function_count, order_functions);
     m->to_symbols = sorted(m->to, m->to->symbol_count, order_symbols);
-    m->to_statics = sorted(m->to, m->to->static_count, order_statics);
+    m->from_symbols = sorted(m->from, m->from->symbol_count, order_symbols);
     m->unit_to = malloc((m->from->unit_count + 1) * sizeof *m->unit_to);
     m->static_to = malloc((m->from->static_count + 1) * sizeof *m->static_to);
-    if (!m->to_functions || !m->to_symbols || !m->to_statics || !m->unit_to || !m->static_to)
+    if (!by_base || !m->to_functions || !m->to_symbols || !m->from_symbols || !m->unit_to ||
+        !m->static_to) {
+        free(by_base);
         return KEEL_ENOMEM;
+    }
     for (uint32_t i = 0; i < m->from->unit_count; i++) {
-        m->unit_to[i] = schema_unit_pair(m->from, i, m->to);
+        m->unit_to[i] = unit_pair(m, schema_text(m->from, m->from->units[i]), by_base);
         /* Two builds of one file of another name are still one module. */
         if (m->unit_to[i] < 0 && m->from->unit_count == 1 && m->to->unit_count == 1)
             m->unit_to[i] = 0;
     }
+    free(by_base);
     return KEEL_OK;
 }
 
@@ -65,7 +103,7 @@ void names_done(Migration *m)
 {
     free(m->to_functions);
     free(m->to_symbols);
-    free(m->to_statics);
+    free(m->from_symbols);
     free(m->unit_to);
     free(m->static_to);
 }
@@ -140,21 +178,27 @@ int names_function(const Migration *m, uint64_t address, uint64_t *ret, const ch
     return KEEL_OK;
 }
 
-int names_symbol(const Migration *m, const SchemaSymbol *symbol, uint64_t offset, uint64_t *ret)
+uint32_t names_first_symbol(const Schema *schema, const uint32_t *by_name, const char *name)
 {
-    const char *name = schema_text(m->from, symbol->name);
-    uint32_t low = 0, high = m->to->symbol_count;
+    uint32_t low = 0, high = schema->symbol_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        const SchemaSymbol *s = &m->to->symbols[m->to_symbols[middle]];
-        if (strcmp(schema_text(m->to, s->name), name) < 0)
+        const SchemaSymbol *s = &schema->symbols[by_name[middle]];
+        if (strcmp(schema_text(schema, s->name), name) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low == m->to->symbol_count)
+    return low;
+}
+
+int names_symbol(const Migration *m, const SchemaSymbol *symbol, uint64_t offset, uint64_t *ret)
+{
+    const char *name = schema_text(m->from, symbol->name);
+    uint32_t at = names_first_symbol(m->to, m->to_symbols, name);
+    if (at == m->to->symbol_count)
         return KEEL_ENOTFOUND;
-    const SchemaSymbol *s = &m->to->symbols[m->to_symbols[low]];
+    const SchemaSymbol *s = &m->to->symbols[m->to_symbols[at]];
     if (strcmp(schema_text(m->to, s->name), name))
         return KEEL_ENOTFOUND;
     /* The first table of a class begins at 16; those of further bases move with its length. */

@@ -93,13 +93,15 @@ static int enum_agrees(const Making *k, const SchemaType *a, const SchemaType *b
 {
     if (a->bytes != b->bytes || (a->flags ^ b->flags) & SCHEMA_SIGNED)
         return 0;
+    uint32_t at = 0; /* where the last one was found: edits rarely change their order */
     for (uint32_t i = 0; i < a->fields; i++) {
         const SchemaValue *v = &k->from->values[a->first + i];
         int found = 0;
-        for (uint32_t n = 0; n < b->fields && !found; n++) {
-            const SchemaValue *u = &k->to->values[b->first + n];
+        for (uint32_t n = 0; n < b->fields && !found; n++, k->m->work++) {
+            const SchemaValue *u = &k->to->values[b->first + at];
             found = v->value == u->value &&
                     !strcmp(schema_text(k->from, v->name), schema_text(k->to, u->name));
+            at = at + 1 < b->fields ? at + 1 : 0;
         }
         if (!found)
             return 0;
@@ -166,17 +168,20 @@ static void make_pointer(Making *k, uint32_t from, uint32_t to, const Where *at)
     emit(k, &op);
 }
 
-static int holds_pointers(const Schema *s, uint32_t type)
+/* Of a type of the old schema; asked once each. */
+static int holds_pointers(Migration *m, uint32_t type)
 {
-    const SchemaType *t = &s->types[type];
-    if (t->kind == SCHEMA_POINTER)
-        return 1;
+    const SchemaType *t = &m->from->types[type];
+    int found = t->kind == SCHEMA_POINTER;
+    if (m->holds[type])
+        return m->holds[type] == 2;
+    m->work++;
     if (t->kind == SCHEMA_ARRAY)
-        return holds_pointers(s, t->target);
-    for (uint32_t i = 0; i < t->fields && t->kind != SCHEMA_ENUM; i++)
-        if (holds_pointers(s, s->fields[t->first + i].type))
-            return 1;
-    return 0;
+        found = holds_pointers(m, t->target);
+    for (uint32_t i = 0; i < t->fields && t->kind != SCHEMA_ENUM && !found; i++, m->work++)
+        found = holds_pointers(m, m->from->fields[t->first + i].type);
+    m->holds[type] = (uint8_t)(found ? 2 : 1);
+    return found;
 }
 
 static void make_opaque(Making *k, uint32_t from, uint32_t to, const Where *at)
@@ -184,7 +189,7 @@ static void make_opaque(Making *k, uint32_t from, uint32_t to, const Where *at)
     const SchemaType *a = &k->from->types[from], *b = &k->to->types[to];
     if (!hash_equal(a->hash, b->hash)) {
         emit_here(k, OP_EMPTY, at, from, to);
-    } else if (a->kind == SCHEMA_UNION && holds_pointers(k->from, from)) {
+    } else if (a->kind == SCHEMA_UNION && holds_pointers(k->m, from)) {
         k->pointers = 1;
         emit_here(k, OP_WORDS, at, from, to);
     } else {
@@ -276,13 +281,13 @@ static void make_tagged(Making *k, const Tagged *t, uint32_t from, uint32_t to, 
     uint32_t count = 0;
     if (same)
         emit_copy(k, at->from, at->to, a->bytes); /* also what no member reaches */
-    if (same && !holds_pointers(k->from, from))
+    if (same && !holds_pointers(k->m, from))
         return;
     if (plan_cases(k->m, k->to, t, from, to, &cases, &count)) {
         k->m->failed = KEEL_ENOMEM;
         return;
     }
-    k->pointers |= holds_pointers(k->from, from);
+    k->pointers |= holds_pointers(k->m, from);
     uint32_t head = count_ops(k->m);
     Op op = op_here(k, OP_UNION, at, from, to);
     op.from_type = t->type;
@@ -396,10 +401,11 @@ static void make_union(Making *k, uint32_t from, uint32_t to, const Where *at)
 static void make(Making *k, uint32_t from, uint32_t to, const Where *at)
 {
     const SchemaType *a = &k->from->types[from], *b = &k->to->types[to];
+    k->m->work++;
     if (k->m->failed || at->depth > DEPTH_MOST)
         return;
     int same = hash_equal(a->hash, b->hash) && (k->kept || !plan_hooked(k->m, from));
-    if (same && a->kind != SCHEMA_UNION && !holds_pointers(k->from, from))
+    if (same && a->kind != SCHEMA_UNION && !holds_pointers(k->m, from))
         emit_copy(k, at->from, at->to, a->bytes);
     else if (is_number(a) && is_number(b))
         make_number(k, from, to, at);

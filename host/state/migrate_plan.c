@@ -9,6 +9,10 @@
 
 enum { PAIRS_MOST = 1 << 20 };
 
+/* Far above what any program's types take (ten megabytes of image: under a million); some seconds.
+ */
+#define WORK_MOST (UINT64_C(1) << 25)
+
 static void fail(Migration *m)
 {
     m->failed = KEEL_ENOMEM;
@@ -46,8 +50,12 @@ static uint32_t tail_of(const Schema *s, uint32_t type, uint64_t *ret_at)
 
 uint32_t plan_pair(Migration *m, uint32_t from, uint32_t to, int kept)
 {
-    uint32_t count = (uint32_t)(m->pairs.bytes / sizeof(Pair));
-    for (uint32_t i = 1; i < count; i++) {
+    uint32_t count = (uint32_t)(m->pairs.bytes / sizeof(Pair)), at;
+    uint64_t hash = lookup_mix(lookup_mix(from, to), kept != 0);
+    if (++m->work > WORK_MOST)
+        m->failed = KEEL_ELIMIT;
+    for (uint32_t i = lookup_first(&m->pair_lookup, hash, &at); i;
+         i = lookup_next(&m->pair_lookup, &at)) {
         const Pair *p = pair_at(m, i);
         if (p->from == from && p->to == to && p->kept == kept)
             return i;
@@ -65,10 +73,13 @@ uint32_t plan_pair(Migration *m, uint32_t from, uint32_t to, int kept)
     pair.name = plan_add_text(m, "%s", schema_text(m->from, a->name));
     pair.from_tail = tail_of(m->from, from, &pair.from_tail_at);
     pair.to_tail = tail_of(kept ? m->from : m->to, to, &pair.to_tail_at);
-    if (count >= PAIRS_MOST || buf_add(&m->pairs, &pair, sizeof pair)) {
+    pair.next_of_type = m->first_pair[from];
+    if (count >= PAIRS_MOST || buf_add(&m->pairs, &pair, sizeof pair) ||
+        lookup_add(&m->pair_lookup, hash, count)) {
         fail(m);
         return 0;
     }
+    m->first_pair[from] = count;
     m->closed = 0;
     if (plan_is_record(a) && plan_is_record(b))
         plan_match(m, count);
@@ -83,15 +94,11 @@ uint32_t plan_counterpart(Migration *m, uint32_t from, int *ret_none)
     if (!from)
         return 0;
     if (t->kind == SCHEMA_POINTER || t->kind == SCHEMA_ARRAY || t->kind == SCHEMA_FUNCTION) {
-        for (uint32_t i = 0; i < m->to->type_count; i++)
-            if (hash_equal(m->to->types[i].hash, t->hash) &&
-                !strcmp(schema_text(m->to, m->to->types[i].name), schema_text(m->from, t->name)))
-                return i;
-        *ret_none = 1;
-        return 0;
+        *ret_none = shapes_find(m, t, &to) != 0;
+        return to;
     }
     const char *file = m->from->unit_count ? schema_text(m->from, m->from->units[t->unit]) : "";
-    *ret_none = schema_find(m->to, schema_text(m->from, t->name), file, &to) != 0;
+    *ret_none = schema_index_find(&m->to_index, schema_text(m->from, t->name), file, &to) != 0;
     return to;
 }
 
@@ -137,87 +144,22 @@ int plan_hooked(Migration *m, uint32_t from)
     return found;
 }
 
-/* ---- what must be looked at ---- */
-
-/* May a pointer of this type lead into the image? */
-static int may_leave(const Migration *m, uint32_t target)
-{
-    const SchemaType *t = &m->from->types[target];
-    return !target || t->kind == SCHEMA_FUNCTION || t->flags & (SCHEMA_TEXT | SCHEMA_INCOMPLETE) ||
-           m->pointed[target];
-}
-
-/* Planned by the pointers in its operations; `*ret_leads`: one leads where something changes. */
-static int leads_on(Migration *m, const Pair *pair)
-{
-    for (uint32_t i = 0; i < pair->ops; i++) {
-        const Op *op = op_at(m, pair->first_op + i);
-        if (op->kind == OP_TABLE || op->kind == OP_WORDS || op->kind == OP_UNION)
-            return 1;
-        if (op->kind != OP_POINTER)
-            continue;
-        if (may_leave(m, op->from_type))
-            return 1;
-        uint32_t to = plan_pair_of(m, op->from_type);
-        if (to && pair_at(m, to)->walks)
-            return 1;
-    }
-    return 0;
-}
-
-/* Whether holders of a type are reached through its members: a pointer to `struct link` may lead to
- * what holds one. */
-static void spread_to_parts(Migration *m)
-{
-    uint32_t count = (uint32_t)(m->pairs.bytes / sizeof(Pair));
-    for (uint32_t i = 1; i < count; i++) {
-        const Pair *holder = pair_at(m, i);
-        if (!holder->walks)
-            continue;
-        for (uint32_t k = 0; k < holder->matches; k++) {
-            const Match *match = match_at(m, holder->first_match + k);
-            for (uint32_t n = 1; n < count; n++) {
-                Pair *part = pair_at(m, n);
-                if (part->from == match->from_type && !part->walks && !holder->same)
-                    part->walks = 1;
-            }
-        }
-    }
-}
-
 void plan_close(Migration *m)
 {
     if (m->closed)
         return;
-    /* Pairs grow while they are planned. */
-    for (uint32_t i = 1; i < m->pairs.bytes / sizeof(Pair) && !m->failed; i++) {
-        if (!pair_at(m, i)->planned)
-            plan_ops(m, i);
-        uint32_t first = pair_at(m, i)->first_op, ops = pair_at(m, i)->ops;
-        if (pair_at(m, i)->from_tail)
-            plan_pair_of(m, pair_at(m, i)->from_tail);
-        for (uint32_t k = 0; k < ops && !m->failed; k++) {
-            const Op op = *op_at(m, first + k);
-            if (op.kind == OP_POINTER && op.from_type &&
-                m->from->types[op.from_type].kind != SCHEMA_FUNCTION) {
-                uint32_t to = plan_pair_of(m, op.from_type);
-                if (to)
-                    pair_at(m, to)->reached = 1;
-            }
-        }
+    /* Pairs grow while they are planned; those of earlier calls need no other look. */
+    for (; m->looked < m->pairs.bytes / sizeof(Pair) && !m->failed; m->looked++) {
+        if (!m->looked)
+            continue; /* the first is none */
+        if (!pair_at(m, m->looked)->planned)
+            plan_ops(m, m->looked);
+        if (!m->failed && pair_at(m, m->looked)->from_tail)
+            plan_pair_of(m, pair_at(m, m->looked)->from_tail);
+        if (!m->failed)
+            walks_look(m, m->looked);
     }
-    int changed = 1;
-    while (changed && !m->failed) {
-        changed = 0;
-        uint32_t count = (uint32_t)(m->pairs.bytes / sizeof(Pair));
-        for (uint32_t i = 1; i < count; i++) {
-            if (!pair_at(m, i)->walks && (!pair_at(m, i)->same || leads_on(m, pair_at(m, i)))) {
-                pair_at(m, i)->walks = 1;
-                changed = 1;
-            }
-        }
-        spread_to_parts(m);
-    }
+    walks_spread(m);
     m->closed = !m->failed;
 }
 
@@ -226,21 +168,24 @@ void plan_close(Migration *m)
 uint32_t plan_learn(Migration *m, const char *spelled, const char *file)
 {
     const Learnt *list = (const Learnt *)(const void *)m->learnt.data;
-    size_t count = m->learnt.bytes / sizeof *list;
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(plan_text(m, list[i].spelled), spelled) &&
-            !strcmp(plan_text(m, list[i].file), file))
-            return list[i].pair;
+    uint64_t hash = lookup_mix_text(lookup_mix_text(0, spelled), file);
+    uint32_t at;
+    for (uint32_t i = lookup_first(&m->learnt_lookup, hash, &at); i;
+         i = lookup_next(&m->learnt_lookup, &at))
+        if (!strcmp(plan_text(m, list[i - 1].spelled), spelled) &&
+            !strcmp(plan_text(m, list[i - 1].file), file))
+            return list[i - 1].pair;
     Learnt learnt = {.spelled = plan_add_text(m, "%s", spelled),
                      .file = plan_add_text(m, "%s", file)};
     uint32_t from = 0, to = 0;
-    if (!schema_find(m->from, spelled, file, &from) && from) {
-        int rc = schema_find(m->to, spelled, file, &to);
+    if (!schema_index_find(&m->from_index, spelled, file, &from) && from) {
+        int rc = schema_index_find(&m->to_index, spelled, file, &to);
         learnt.pair = rc == KEEL_OK ? plan_pair(m, from, to, 0) : plan_pair(m, from, from, 1);
     }
     if (learnt.pair)
         pair_at(m, learnt.pair)->reached = 1;
-    if (buf_add(&m->learnt, &learnt, sizeof learnt))
+    if (buf_add(&m->learnt, &learnt, sizeof learnt) ||
+        lookup_add(&m->learnt_lookup, hash, (uint32_t)(m->learnt.bytes / sizeof learnt)))
         fail(m);
     return learnt.pair;
 }
@@ -268,6 +213,7 @@ static void find_pointed(Migration *m, uint32_t type, int depth)
 int migration_new(const Schema *from, const Schema *to, Migration **ret, Error *err)
 {
     static const Pair none;
+    static const Pointing nobody;
     const Schema *const both[] = {from, to};
     for (int i = 0; i < 2; i++) {
         const char *which = i ? "the new image" : "the running image";
@@ -290,8 +236,13 @@ int migration_new(const Schema *from, const Schema *to, Migration **ret, Error *
     m->pointed = calloc(from->type_count, 1);
     m->hooked = calloc(from->type_count, 1);
     m->own_pair = calloc(from->type_count, sizeof *m->own_pair);
-    if (!m->pointed || !m->hooked || !m->own_pair || buf_add(&m->pairs, &none, sizeof none) ||
-        buf_add(&m->texts, "", 1) || names_init(m))
+    m->first_pair = calloc(from->type_count, sizeof *m->first_pair);
+    m->is_part = calloc(from->type_count, 1);
+    m->holds = calloc(from->type_count, 1);
+    if (!m->pointed || !m->hooked || !m->own_pair || !m->first_pair || !m->is_part || !m->holds ||
+        buf_add(&m->pairs, &none, sizeof none) || buf_add(&m->pointings, &nobody, sizeof nobody) ||
+        buf_add(&m->texts, "", 1) || schema_index_init(&m->from_index, from) ||
+        schema_index_init(&m->to_index, to) || shapes_init(m) || names_init(m))
         m->failed = KEEL_ENOMEM;
     for (uint32_t i = 0; i < from->static_count && !m->failed; i++)
         if (from->statics[i].place != SCHEMA_CACHE)
@@ -302,7 +253,10 @@ int migration_new(const Schema *from, const Schema *to, Migration **ret, Error *
         plan_statics(m);
     if (!m->failed)
         plan_close(m);
-    int rc = m->failed ? err_set(err, m->failed, "no memory for a plan") : m->why.code;
+    int rc = m->failed == KEEL_ELIMIT
+                 ? err_set(err, m->failed, "its types are too many and too large for a plan")
+             : m->failed ? err_set(err, m->failed, "no memory for a plan")
+                         : m->why.code;
     if (rc) {
         if (m->why.code)
             err_set(err, rc, "%s", m->why.text);
@@ -325,11 +279,25 @@ void migration_free(Migration *m)
     buf_done(&m->learnt);
     buf_done(&m->statics);
     buf_done(&m->guards);
+    buf_done(&m->pointings);
+    lookup_done(&m->pair_lookup);
+    lookup_done(&m->learnt_lookup);
+    schema_index_done(&m->from_index);
+    schema_index_done(&m->to_index);
     names_done(m);
+    free(m->to_shapes);
     free(m->pointed);
     free(m->hooked);
     free(m->own_pair);
+    free(m->first_pair);
+    free(m->is_part);
+    free(m->holds);
     free(m);
+}
+
+uint64_t migration_work(const Migration *m)
+{
+    return m->work;
 }
 
 int migration_changes(const Migration *m)

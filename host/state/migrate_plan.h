@@ -70,8 +70,25 @@ typedef struct Pair {
     uint32_t first_op, ops;
     uint32_t name;               /* text */
     uint32_t from_tail, to_tail; /* types of the elements behind its end; 0: none */
+    uint32_t next_of_type;       /* the next pair of the same old type; 0: none */
+    uint32_t pointed_by;         /* in `pointings`; 0: nobody */
+    uint32_t next_marked;        /* while `walks` spreads */
     uint64_t from_tail_at, to_tail_at;
 } Pair;
+
+/* A pair with a pointer to another one. */
+typedef struct Pointing {
+    uint32_t holder, next; /* next: of the same target; 0: none */
+} Pointing;
+
+/* Numbers from 1 on by a hash; zeroed is empty. What is equal only its user knows. */
+typedef struct LookupSlot {
+    uint32_t value, hash; /* value 0: free */
+} LookupSlot;
+typedef struct Lookup {
+    LookupSlot *slots;
+    uint32_t room, count; /* room: a power of two */
+} Lookup;
 
 typedef struct Learnt {
     uint32_t spelled, file; /* texts */
@@ -104,12 +121,22 @@ struct Migration {
     Buf statics;        /* StaticPlan */
     Buf guards;         /* pairs of uint64_t: addresses of the old and the new one */
     int64_t *static_to; /* by static of `from`: of `to`, or STATIC_… */
-    uint32_t *to_functions, *to_symbols, *to_statics, *from_statics; /* sorted by name */
-    int64_t *unit_to;                                                /* by unit */
+    uint32_t *to_functions, *to_symbols, *from_symbols; /* sorted by name */
+    uint32_t *to_shapes;                                /* types by hash and name */
+    SchemaIndex from_index, to_index;
+    Lookup pair_lookup, learnt_lookup;
+    Buf pointings;        /* Pointing; the first is none */
+    uint32_t *first_pair; /* by type of `from`; 0: none */
+    uint8_t *is_part;     /* by type of `from`: a member of a record that changes */
+    uint8_t *holds;       /* by type of `from`: pointers, by value; 0: not asked yet, 1: none */
+    uint32_t looked;      /* pairs whose operations `walks` has been told of */
+    uint32_t marked;      /* first of those whose `walks` is to spread; 0: none */
+    uint64_t work;        /* steps that planning took */
+    int64_t *unit_to;     /* by unit */
     uint8_t *hooked;    /* by type of `from`: holds a record of another version; 0: not asked yet */
     uint8_t *pointed;   /* by type of `from`: pointers to it may lead into the image */
     uint32_t *own_pair; /* by type of `from`: with its counterpart, once asked for */
-    int failed;         /* KEEL_ENOMEM */
+    int failed;         /* KEEL_ENOMEM, KEEL_ELIMIT */
     Error why;          /* what refuses it whatever the memory holds */
     int closed;         /* Pair.walks is known */
 };
@@ -143,6 +170,24 @@ static inline int plan_is_record(const SchemaType *t)
 {
     return t->kind == SCHEMA_RECORD && !(t->flags & SCHEMA_INCOMPLETE);
 }
+
+/* migrate_lookup.c */
+void lookup_done(Lookup *table);
+/* Candidates of one hash, until 0 comes. */
+uint32_t lookup_first(const Lookup *table, uint64_t hash, uint32_t *ret_at);
+uint32_t lookup_next(const Lookup *table, uint32_t *at);
+int lookup_add(Lookup *table, uint64_t hash, uint32_t value);
+uint64_t lookup_mix(uint64_t hash, uint64_t value);
+uint64_t lookup_mix_text(uint64_t hash, const char *text);
+int shapes_init(Migration *m);
+/* The first type of the new image with this one's hash and name, or KEEL_ENOTFOUND. */
+int shapes_find(const Migration *m, const SchemaType *type, uint32_t *ret);
+
+/* migrate_walks.c */
+/* Of a pair that is planned: does it lead on by itself? Makes the pairs its pointers lead to. */
+void walks_look(Migration *m, uint32_t pair);
+/* When all have been looked at. */
+void walks_spread(Migration *m);
 
 /* migrate_match.c: fills a pair of records' matches, dropped and added fields */
 void plan_match(Migration *m, uint32_t pair);
@@ -204,6 +249,8 @@ int names_units_agree(const Migration *m, uint32_t unit, uint32_t other);
 /* Addresses are the files' own. KEEL_ENOTFOUND, KEEL_ECHANGED: unclear. */
 int names_function(const Migration *m, uint64_t address, uint64_t *ret, const char **ret_name);
 int names_symbol(const Migration *m, const SchemaSymbol *symbol, uint64_t offset, uint64_t *ret);
+/* Of a list of symbols by name the first that isn't before it. */
+uint32_t names_first_symbol(const Schema *schema, const uint32_t *by_name, const char *name);
 /* What stands at an old address, for sentences. */
 void names_describe(const Schema *schema, uint64_t address, char *ret, size_t room);
 

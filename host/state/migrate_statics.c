@@ -7,21 +7,79 @@
 
 #include "state/migrate_plan.h"
 
-static int is_named(const Migration *m, const SchemaStatic *v, const SchemaStatic *w)
+/* A build's statics by name, function and address, caches left out: once by unit too, once those
+ * alone that all units see. */
+typedef struct Named {
+    const Schema *schema;
+    uint32_t *own, *shared;
+    uint32_t own_count, shared_count;
+} Named;
+
+/* What is looked for; `unit` counts among `own` only. */
+typedef struct Name {
+    const char *name, *function;
+    int64_t unit;
+} Name;
+
+static _Thread_local const Schema *sorting;
+static _Thread_local int sorting_units;
+
+static int order_name(const Schema *s, const SchemaStatic *v, const Name *name, int units)
 {
-    if (strcmp(schema_text(m->from, v->name), schema_text(m->to, w->name)) ||
-        strcmp(schema_text(m->from, v->function), schema_text(m->to, w->function)))
-        return 0;
-    return v->flags & w->flags & SCHEMA_EXTERNAL || names_units_agree(m, v->unit, w->unit);
+    int c = strcmp(schema_text(s, v->name), name->name);
+    c = c ? c : strcmp(schema_text(s, v->function), name->function);
+    return c || !units ? c : ((int64_t)v->unit > name->unit) - ((int64_t)v->unit < name->unit);
 }
 
-static uint32_t first_static(const Migration *m, const char *name)
+static int order_statics(const void *a, const void *b)
 {
-    uint32_t low = 0, high = m->to->static_count;
+    const uint32_t *x = a, *y = b;
+    const SchemaStatic *v = &sorting->statics[*x], *w = &sorting->statics[*y];
+    const Name name = {schema_text(sorting, w->name), schema_text(sorting, w->function), w->unit};
+    int c = order_name(sorting, v, &name, sorting_units);
+    c = c ? c : (v->address > w->address) - (v->address < w->address);
+    return c ? c : (*x > *y) - (*x < *y);
+}
+
+static int named_init(Named *ret, const Schema *s)
+{
+    *ret = (Named){.schema = s};
+    ret->own = malloc((s->static_count + 1) * sizeof *ret->own);
+    ret->shared = malloc((s->static_count + 1) * sizeof *ret->shared);
+    if (!ret->own || !ret->shared)
+        return KEEL_ENOMEM;
+    for (uint32_t i = 0; i < s->static_count; i++) {
+        if (s->statics[i].place == SCHEMA_CACHE)
+            continue;
+        ret->own[ret->own_count++] = i;
+        if (s->statics[i].flags & SCHEMA_EXTERNAL)
+            ret->shared[ret->shared_count++] = i;
+    }
+    sorting = s;
+    sorting_units = 1;
+    if (ret->own_count)
+        qsort(ret->own, ret->own_count, sizeof *ret->own, order_statics);
+    sorting_units = 0;
+    if (ret->shared_count)
+        qsort(ret->shared, ret->shared_count, sizeof *ret->shared, order_statics);
+    return KEEL_OK;
+}
+
+static void named_done(Named *named)
+{
+    free(named->own);
+    free(named->shared);
+}
+
+/* Of a list the first that isn't before the name, or with `past` the first behind it. */
+static uint32_t bound(const Named *n, const uint32_t *list, uint32_t count, const Name *name,
+                      int past)
+{
+    uint32_t low = 0, high = count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        const SchemaStatic *v = &m->to->statics[m->to_statics[middle]];
-        if (strcmp(schema_text(m->to, v->name), name) < 0)
+        int c = order_name(n->schema, &n->schema->statics[list[middle]], name, list == n->own);
+        if (c < 0 || (past && !c))
             low = middle + 1;
         else
             high = middle;
@@ -29,31 +87,49 @@ static uint32_t first_static(const Migration *m, const char *name)
     return low;
 }
 
-static int64_t find_static(const Migration *m, const SchemaStatic *v)
+/* All of one name: the first and the last by address; 0: there is none. */
+static int run_of(Migration *m, const Named *n, int shared, const Name *name, uint32_t *ret_first,
+                  uint32_t *ret_last)
 {
-    const char *name = schema_text(m->from, v->name);
+    const uint32_t *list = shared ? n->shared : n->own;
+    uint32_t count = shared ? n->shared_count : n->own_count;
+    uint32_t first = bound(n, list, count, name, 0), end = bound(n, list, count, name, 1);
+    m->work++;
+    if (first == end)
+        return 0;
+    *ret_first = list[first];
+    *ret_last = list[end - 1];
+    return 1;
+}
+
+/* What all units see goes by name, the rest by its unit too. */
+static int64_t find_static(Migration *m, const Named *to, const SchemaStatic *v)
+{
+    Name name = {schema_text(m->from, v->name), schema_text(m->from, v->function),
+                 m->unit_to[v->unit]};
     int64_t found = STATIC_GONE;
-    for (uint32_t i = first_static(m, name); i < m->to->static_count; i++) {
-        const SchemaStatic *w = &m->to->statics[m->to_statics[i]];
-        if (strcmp(schema_text(m->to, w->name), name))
-            break;
-        if (w->place == SCHEMA_CACHE || !is_named(m, v, w))
+    for (int shared = 0; shared < 1 + ((v->flags & SCHEMA_EXTERNAL) != 0); shared++) {
+        uint32_t first, last;
+        if (!run_of(m, to, shared, &name, &first, &last))
             continue;
-        if (found >= 0 && m->to->statics[found].address != w->address)
+        uint64_t address = m->to->statics[last].address;
+        if (m->to->statics[first].address != address ||
+            (found >= 0 && m->to->statics[found].address != address))
             return STATIC_UNCLEAR;
-        found = m->to_statics[i];
+        found = found > (int64_t)last ? found : (int64_t)last;
     }
     return found;
 }
 
 /* Does the old image itself have two of this name? */
-static int stands_twice(const Migration *m, const SchemaStatic *v)
+static int stands_twice(Migration *m, const Named *from, const SchemaStatic *v)
 {
-    for (uint32_t i = 0; i < m->from->static_count; i++) {
-        const SchemaStatic *w = &m->from->statics[i];
-        if (w->place != SCHEMA_CACHE && w->address != v->address && w->name == v->name &&
-            w->function == v->function &&
-            (w->unit == v->unit || v->flags & w->flags & SCHEMA_EXTERNAL))
+    const Name name = {schema_text(m->from, v->name), schema_text(m->from, v->function), v->unit};
+    for (int shared = 0; shared < 1 + ((v->flags & SCHEMA_EXTERNAL) != 0); shared++) {
+        uint32_t first, last;
+        if (run_of(m, from, shared, &name, &first, &last) &&
+            (m->from->statics[first].address != v->address ||
+             m->from->statics[last].address != v->address))
             return 1;
     }
     return 0;
@@ -209,11 +285,14 @@ static void plan_guards(Migration *m, const StaticPlan *plan)
         return;
     size_t n = (size_t)snprintf(guard, sizeof guard, "_ZGVZ%.900sE%zu%.200s", function + 2,
                                 strlen(name), name);
-    for (uint32_t i = 0; i < m->from->symbol_count && n < sizeof guard; i++) {
-        const SchemaSymbol *s = &m->from->symbols[i];
+    uint32_t at = n < sizeof guard ? names_first_symbol(m->from, m->from_symbols, guard)
+                                   : m->from->symbol_count;
+    for (; at < m->from->symbol_count; at++, m->work++) {
+        const SchemaSymbol *s = &m->from->symbols[m->from_symbols[at]];
         uint64_t pair[2] = {s->address};
-        if (strcmp(schema_text(m->from, s->name), guard) || s->bytes != 8 ||
-            names_symbol(m, s, 0, &pair[1]))
+        if (strcmp(schema_text(m->from, s->name), guard))
+            break;
+        if (s->bytes != 8 || names_symbol(m, s, 0, &pair[1]))
             continue;
         if (buf_add(&m->guards, pair, sizeof pair))
             m->failed = KEEL_ENOMEM;
@@ -223,12 +302,19 @@ static void plan_guards(Migration *m, const StaticPlan *plan)
 void plan_statics(Migration *m)
 {
     const Schema *s = m->from;
-    for (uint32_t i = 0; i < s->static_count; i++) {
+    Named from, to = {0};
+    if (named_init(&from, m->from) || named_init(&to, m->to))
+        m->failed = KEEL_ENOMEM;
+    for (uint32_t i = 0; i < s->static_count && !m->failed; i++) {
         const SchemaStatic *v = &s->statics[i];
-        m->static_to[i] = find_static(m, v);
-        if (m->static_to[i] >= 0 && stands_twice(m, v))
+        m->static_to[i] = find_static(m, &to, v);
+        if (m->static_to[i] >= 0 && stands_twice(m, &from, v))
             m->static_to[i] = STATIC_UNCLEAR;
     }
+    named_done(&from);
+    named_done(&to);
+    if (m->failed)
+        return;
     /* What several units see is one object, wherever one of them still sees it. */
     for (uint32_t i = 0; i < s->static_count;) {
         uint32_t last = i;
