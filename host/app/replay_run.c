@@ -15,7 +15,6 @@
 #include "app/alone.h"
 #include "base/clock.h"
 #include "host/services.h"
-#include "state/migrate.h"
 #include "swap/brought.h"
 #include "swap/playback.h"
 
@@ -217,30 +216,15 @@ static int faulted(Run *run, const Fault *fault)
     return 0;
 }
 
-static MigratePlace place_of(const Generation *g)
-{
-    return (MigratePlace){g->load_first, g->load_last, g->load_bias};
-}
-
 /* What the host did between the generations when it was recorded: by the types of both. */
-static int carry(Run *run, const Generation *fresh, int number, Error *err)
+static int carry(Run *run, Generation *fresh, int number, Error *err)
 {
     const ReplaySession *s = run->plan->session;
     const Generation *old = run->slot.running;
-    Migration *migration = NULL;
-    int from = -1;
-    for (int i = 0; i < number; i++)
+    for (int i = number; old && i-- > 0;)
         if (run->recorded[i] == old)
-            from = i;
-    if (from < 0 || old == fresh || !s->types[from].there || !s->types[number].there)
-        return KEEL_OK;
-    MigrateResult result;
-    const MigrateRun how = {.from = place_of(old), .to = place_of(fresh)};
-    int rc = migration_new(&s->types[from].schema, &s->types[number].schema, &migration, err);
-    if (rc == KEEL_OK)
-        rc = migration_run(migration, run->state, &how, &result, err);
-    migration_free(migration);
-    return rc;
+            return replay_carry(&run->slot, &s->types[i], old, &s->types[number], fresh, err);
+    return KEEL_OK;
 }
 
 /* 1: go on. With one build all along, only its first coming counts. */
@@ -256,11 +240,8 @@ static int enter(Run *run, const JournalGeneration *how, int number)
     }
     if (run->instead && number > 0)
         return 1;
-    if (number > 0 && how->how == JOURNAL_KEEP &&
-        replay_carry(run->state, run->recorded[number - 1], g, &err))
-        return refused(run, &err);
     state_hash_image(run->state, g->load_first, g->load_last);
-    if ((how->how == JOURNAL_KEEP && run->slot.running && carry(run, g, number, &err)) ||
+    if ((how->how == JOURNAL_KEEP && carry(run, g, number, &err)) ||
         state_set_statics(run->state, g->statics, g->static_count, &err))
         return refused(run, &err);
     FaultKind kind = playback_enter(&run->playback, g, how, &fault);
@@ -307,7 +288,7 @@ static int run_frame(Run *run, const JournalRecord *record)
 }
 
 /* Another build takes the snapshot's state over as it would in a swap. */
-static int take_over(Run *run, const Generation *fresh, Error *err)
+static int take_over(Run *run, Generation *fresh, Error *err)
 {
     const ReplaySession *s = run->plan->session;
     const KeepsakeHead *head = &run->brought->keepsake.head;
@@ -316,18 +297,10 @@ static int take_over(Run *run, const Generation *fresh, Error *err)
         if (!s->types[i].there || s->generation[i].image_low != head->image_low ||
             s->generation[i].image_high != head->image_high)
             continue;
-        Migration *migration = NULL;
-        MigrateResult result;
         int rc = brought_use_image(run->brought, image_ref(s->image[i]), &run->slot, err);
-        if (rc == KEEL_OK)
-            rc = migration_new(&s->types[i].schema, &to->schema, &migration, err);
-        if (rc == KEEL_OK) {
-            const MigrateRun how = {.from = place_of(brought_ghost(run->brought)),
-                                    .to = place_of(fresh)};
-            rc = migration_run(migration, run->state, &how, &result, err);
-        }
-        migration_free(migration);
-        return rc;
+        return rc ? rc
+                  : replay_carry(&run->slot, &s->types[i], brought_ghost(run->brought), to, fresh,
+                                 err);
     }
     return KEEL_OK;
 }
@@ -371,10 +344,8 @@ static void run_all(Run *run)
     while (go && run->outcome->frames < most && journal_next(plan->session->reader, &record)) {
         if (record.kind == JOURNAL_FRAME && is_past(run, &record))
             continue;
-        if (record.kind == JOURNAL_FRAME && run->brought && !run->installed && !go_on(run))
-            break;
         if (record.kind == JOURNAL_FRAME)
-            go = run_frame(run, &record);
+            go = (!run->brought || run->installed || go_on(run)) && run_frame(run, &record);
         else if (record.kind == JOURNAL_GENERATION && !journal_generation_read(&record, &how))
             go = enter(run, &how, number++);
     }

@@ -89,10 +89,13 @@ int trial_carry_run(const TrialChild *child, TrialCarry *carry, State *state,
     MigrateResult result;
     MigrateRun run = {.from = child->request->from_place,
                       .to = {fresh->load_first, fresh->load_last, fresh->load_bias}};
+    const TrialWireRequest *r = child->request;
     Calling calling = {.request = {.state = state,
                                    .table = fresh->table,
                                    .owner = fresh->number,
-                                   .mode = KEEL_MODE_TRIAL}};
+                                   .mode = KEEL_MODE_TRIAL,
+                                   .screen = {r->screen[0], r->screen[1], r->screen[2]},
+                                   .user = (void *)(uintptr_t)r->user}};
     run.converters.count = generation_converters(fresh, &run.converters.list);
     run.call = call;
     run.call_user = &calling;

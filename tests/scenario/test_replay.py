@@ -4,6 +4,7 @@ import json
 import os
 
 import keeltest
+import test_convert
 from keeltest import build, content, CRASH
 
 # Everything that a replay must give again: time, random numbers, timers, tasks, messages, malloc,
@@ -225,6 +226,29 @@ class Replay(keeltest.KeelTest):
         told = json.loads(self.replay("j", "--json"))
         self.assertEqual((told["verdict"], told["unmatched"], told["unrecorded"]), ("same", 0, 0))
         self.assertGreater(told["frames"], 80)
+
+    def test_a_build_that_converts_takes_a_recorded_session(self):
+        # an old build's session and snapshot; then the swap itself, recorded
+        before, after = test_convert.old(), test_convert.new(
+            frame=test_convert.KEEP + test_convert.LOOK.replace("keel_info(", "if (wrong || n != 300) " + CRASH + "(void)("))
+        host = self.running(before, "--journal", "j", "--fps", "300", "--probation", "3")
+        host.frames_pass(20)
+        done = self.keel("ctl", "--socket", host.socket_path, "snapshot", "middle")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        host.frames_pass(20)
+        self.place(after)
+        host.wait("303 by KEEL_CONVERT")
+        host.frames_pass(20)
+        host.call("quit")
+        host.exited()
+        told = json.loads(self.replay("j", "--json"))
+        self.assertEqual((told["verdict"], told["unmatched"], told["unrecorded"]), ("same", 0, 0))
+        self.assertGreater(told["frames"], 60)
+        said = self.replay("j", after, "--from", "middle", "--no-compare")
+        self.assertRegex(said, "it ran: [1-9]")
+        odd = test_convert.new(convert=test_convert.CONVERT.replace(
+            "(void)k;", "if (now->id == 7) return keel_fail(k, KEEL_EDATA, \"order %d is odd\", now->id);"))
+        self.assertIn("order 7 is odd", self.replay("j", odd, "--from", "middle", "--no-compare", expect=2))
 
     def test_a_killed_host_leaves_its_session(self):
         self.place(world(), "world.so")
