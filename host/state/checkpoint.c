@@ -75,17 +75,20 @@ void arena_punch(State *state, uint64_t first, uint64_t last)
     }
 }
 
-/* Pages that were used once but aren't any more go back to the system. */
+/* Pages that were used once but aren't any more go back to the system: from the end, and only so
+ * many in one commit, since giving back a page takes as long as writing it. */
 static void trim(State *state)
 {
     enum { SLACK = 1024 };
     ArenaHead *head = arena_head(state);
-    if (head->high - head->top < SLACK || head->high - head->top < head->top / 4 ||
-        !store_plain(state) || state->ahead)
+    uint32_t spare = head->high - head->top;
+    state->trimming = spare >= SLACK && (state->trimming || spare >= head->top / 4);
+    if (!state->trimming || !store_plain(state) || state->ahead)
         return;
-    arena_punch(state, state->data_first + (uint64_t)head->top,
-                state->data_first + (uint64_t)head->high);
-    head->high = head->top;
+    uint32_t last = head->high;
+    head->high -= spare < STATE_TRIM_PAGES ? spare : STATE_TRIM_PAGES;
+    arena_punch(state, state->data_first + (uint64_t)head->high,
+                state->data_first + (uint64_t)last);
 }
 
 /* After the commit, so that a kill before finds the checkpoint whole. */

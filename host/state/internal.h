@@ -204,6 +204,8 @@ typedef struct RemoteFree {
     uint64_t life; /* in which it was the caller's */
 } RemoteFree;
 
+enum { STATE_TRIM_PAGES = 2048 }; /* that a commit gives back at most */
+
 struct State {
     /* First, so that heap.host leads here. */
     struct keel_heap heap;
@@ -217,6 +219,7 @@ struct State {
     int adopted;
     uint32_t
         live_high; /* the highest ArenaHead.high since the last boundary: a module can't lower it */
+    int trimming;  /* commits give back what is above ArenaHead.top */
 
     StateTier tier;
     char tier_reason[160];

@@ -5,10 +5,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 #include "amount.h"
-#include "state/state.h"
+#include "state/internal.h"
 
 static State *open_tier(StateTier tier, uint64_t copy_limit)
 {
@@ -276,12 +277,65 @@ static void hot_and_cold_pages(void **unused)
     state_close(state);
 }
 
+/* Memory that isn't used any more goes back, a bounded part in each commit, and comes back zero. */
+static void trims_a_bit_in_each_commit(StateTier tier)
+{
+    enum { PAGES = 5 * STATE_TRIM_PAGES, BYTES = PAGES * 4096 };
+    State *state;
+    Error err = {0};
+    StateOptions options = {.tier = tier, .copy_limit_bytes = UINT64_C(1) << 30};
+    if (state_open(&options, &state, &err)) {
+        skip();
+        return;
+    }
+    struct stat before, after;
+    uint8_t *large = state_alloc(state, "char", "", 1, 1, BYTES);
+    memset(large, 0x5a, BYTES);
+    ok(state_commit(state, &ok_err));
+    state_free(state, large);
+    assert_int_equal(fstat(state->arena_fd, &before), 0);
+    uint32_t first = arena_head(state)->high, high = first, commits = 0, trimmed = 1;
+    for (; trimmed; commits++) {
+        ok(state_commit(state, &ok_err));
+        trimmed = high - arena_head(state)->high;
+        assert_in_range(trimmed, 0, STATE_TRIM_PAGES);
+        high -= trimmed;
+        if (commits == 1) { /* a frame that never happened takes some of it */
+            uint8_t *again = state_alloc(state, "char", "", 1, 1, BYTES / 2);
+            memset(again, 0x33, BYTES / 2);
+            ok(state_undo(state, &ok_err));
+            assert_int_equal(arena_head(state)->high, high);
+        }
+    }
+    assert_in_range(first - high, 4 * STATE_TRIM_PAGES, PAGES + 16);
+    assert_in_range(commits, 5, 8);
+    assert_int_equal(fstat(state->arena_fd, &after), 0);
+    assert_true((before.st_blocks - after.st_blocks) * 512 >= (int64_t)4 * STATE_TRIM_PAGES * 4096);
+    large = state_alloc(state, "char", "", 1, 1, BYTES);
+    for (size_t i = 0; i < BYTES; i += 64)
+        assert_int_equal(large[i], 0);
+    ok(state_commit(state, &ok_err));
+    state_close(state);
+}
+
+static void trims_tracking(void **unused)
+{
+    (void)unused;
+    trims_a_bit_in_each_commit(STATE_TIER_TRACK);
+}
+
+static void trims_copying(void **unused)
+{
+    (void)unused;
+    trims_a_bit_in_each_commit(STATE_TIER_COPY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(model_tracking),
-        cmocka_unit_test(model_copying),
-        cmocka_unit_test(hot_and_cold_pages),
+        cmocka_unit_test(model_tracking),     cmocka_unit_test(model_copying),
+        cmocka_unit_test(hot_and_cold_pages), cmocka_unit_test(trims_tracking),
+        cmocka_unit_test(trims_copying),
     };
     return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }
