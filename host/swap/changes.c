@@ -59,8 +59,11 @@ static void answered(Reading *reading, const Error *err, void *user)
     for (uint32_t i = 0; i < group->count; i++) {
         Attempt *attempt = &group->attempts[i];
         if (!attempt->asked ||
-            (attempt->image != question->image && attempt->from != question->image) ||
-            --attempt->asked)
+            (attempt->image != question->image && attempt->from != question->image))
+            continue;
+        if (!reading)
+            snprintf(attempt->unread, sizeof attempt->unread, "%s", err->text);
+        if (--attempt->asked)
             continue;
         then = attempt->then;
         attempt->then = NULL;

@@ -317,9 +317,14 @@ void group_first_frame_failed(Group *group, Slot *slot, const Fault *fault)
         return;
     }
     int crashed = fault->kind != FAULT_TYPES && fault->kind != FAULT_ERROR;
+    const char *no_rules = "";
+    for (uint32_t i = 0; i < group->count && fault->kind == FAULT_TYPES; i++)
+        if (group->attempts[i].slot == slot)
+            no_rules = group->attempts[i].migrating.no_rules;
     err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_ETYPE,
-            "%s: taken back out: its first frame %s: %s", slot->name,
-            crashed ? "faulted" : "was refused", fault->text);
+            "%s: taken back out: its first frame %s: %s%s%s", slot->name,
+            crashed ? "faulted" : "was refused", fault->text,
+            *no_rules ? "; no rules carry it over, since " : "", no_rules);
     for (uint32_t i = 0; i < group->count && crashed; i++)
         if (group->attempts[i].slot == slot)
             breaker_remember(&slot->breaker, group->attempts[i].image->hash, fault->text);

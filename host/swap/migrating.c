@@ -38,7 +38,7 @@ static int plan(Attempt *attempt, const Schema *from, const Schema *to, Migratio
     for (size_t at = 0; !rc && at < types->bytes;) {
         const char *spelled = types->data + at, *file = spelled + strlen(spelled) + 1;
         if (migration_learn(*ret, spelled, file))
-            rc = err_set(err, KEEL_ENOMEM, "no memory for a plan");
+            rc = err_set(err, KEEL_ENOMEM, "no memory for a plan of what it keeps");
         at += (size_t)(file + strlen(file) + 1 - spelled);
     }
     return rc;
@@ -49,20 +49,27 @@ int migrating_plan(Attempt *attempt, Error *err)
     Error why = {0};
     const char *unread = "it was not read";
     const Reading *before = attempt->from ? image_reading(attempt->from) : NULL;
+    const Reading *now = image_reading(attempt->image);
     const Schema *from = reading_schema(before, &unread);
-    const Schema *to = from ? reading_schema(image_reading(attempt->image), &unread) : NULL;
+    const Schema *to = from ? reading_schema(now, &unread) : NULL;
+    if (*attempt->unread && !(from ? now : before))
+        unread = attempt->unread;
     migrating_done(attempt);
+    attempt->migrating.no_rules[0] = 0;
     if (attempt->how != TRIAL_KEEP)
         return KEEL_OK;
     int rc = to ? plan(attempt, from, to, &attempt->migrating.there, &why)
-                : err_set(&why, KEEL_EUNSUPPORTED, "%s", unread ? unread : "it was not read");
+                : err_set(&why, KEEL_EUNSUPPORTED, "%s: %s",
+                          from ? "the new image" : "the running image", unread);
     if (rc == KEEL_ETYPE)
         return err_set(err, rc, "%s: %s", attempt->slot->name, why.text);
     Error ignored = {0};
     if (!rc && plan(attempt, to, from, &attempt->migrating.back, &ignored))
         attempt->migrating.back = NULL; /* then a rollback goes to the state at the swap */
-    if (rc)
+    if (rc) {
+        snprintf(attempt->migrating.no_rules, sizeof attempt->migrating.no_rules, "%s", why.text);
         log_debug("swap", "%s: the state is kept without rules: %s", attempt->slot->name, why.text);
+    }
     return KEEL_OK;
 }
 

@@ -254,8 +254,10 @@ static void save_on_frame(void *user)
         swap_recover(slot, &attempt->fault);
         swap_report(group->swapper->loop, slot, &attempt->fault,
                     "in save: the frame before it counts, and it runs on");
-        err_set(err, KEEL_ETYPE, "%s: %s; the running generation can't save its state: %s",
-                slot->name, attempt->tried.text, attempt->fault.text);
+        err_set(err, KEEL_ETYPE, "%s: %s; the running generation can't save its state: %s%s%s",
+                slot->name, attempt->tried.text, attempt->fault.text,
+                *attempt->migrating.no_rules ? "; no rules carry it over, since " : "",
+                attempt->migrating.no_rules);
     }
     effects_undo(&slot->effects);
     memcpy(slot->random, random, sizeof slot->random);
@@ -333,9 +335,12 @@ static void judge(Attempt *attempt)
     if (result->verdict == TRIAL_FAIL || (strict && result->verdict != TRIAL_PASS)) {
         int crashed = result->fault.kind != FAULT_NONE && result->fault.kind != FAULT_TYPES &&
                       result->fault.kind != FAULT_ERROR;
-        err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_EREFUSED, "%s: %s in the trial (%s): %s",
-                slot->name, result->verdict == TRIAL_FAIL ? "failed" : "not proven", result->phase,
-                result->text);
+        int unruled = result->types_changed || attempt->how == TRIAL_HOOKS;
+        const char *no_rules = unruled ? attempt->migrating.no_rules : "";
+        err_set(&group->err, crashed ? KEEL_EFAULT : KEEL_EREFUSED,
+                "%s: %s in the trial (%s): %s%s%s", slot->name,
+                result->verdict == TRIAL_FAIL ? "failed" : "not proven", result->phase,
+                result->text, *no_rules ? "; no rules carry it over, since " : "", no_rules);
         if (crashed)
             breaker_remember(&slot->breaker, attempt->image->hash, result->text);
         group_refuse(group);

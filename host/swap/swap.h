@@ -14,6 +14,7 @@
 
 #include <stdatomic.h>
 
+#include "image/reading.h"
 #include "image/trust.h"
 #include "loop/loop.h"
 #include "module/loader.h"
@@ -144,7 +145,8 @@ typedef struct Migrating {
     Precopying ahead;
     const Pin *before; /* the boundary of the migration, while the group holds it */
     int64_t spent_ns;
-    int done; /* the state went by the rules */
+    int done;                         /* the state went by the rules */
+    char no_rules[READING_WHY_BYTES]; /* why `there` is NULL, or "" */
 } Migrating;
 
 /* One slot's part of a group. */
@@ -159,8 +161,9 @@ struct Attempt {
     char *path;             /* read this file, or … */
     Image *image;           /* … take this image (a rollback after probation) */
     Image *from;            /* the one that ran when the state was pinned, or NULL */
-    int asked;              /* its reading is awaited, */
-    AttemptThen *then;      /* and this waits for it */
+    char unread[READING_WHY_BYTES];   /* why one of the images couldn't be read, or "" */
+    int asked;                        /* its reading is awaited, */
+    AttemptThen *then;                /* and this waits for it */
     char changes[GENERATION_CHANGES]; /* what it changes, or "" */
     char *staged;
     Pin *pin;
