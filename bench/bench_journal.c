@@ -108,6 +108,55 @@ static double ms_since(int64_t before)
     return (double)(bench_now_ns() - before) / 1e6;
 }
 
+/* Hashes that begin in the middle of a session: the longest boundary where another thread makes
+ * them, beside the one boundary that would make all of them. */
+static void begin_late(void)
+{
+    enum { CHANGED = 100 };
+    const size_t bytes = (size_t)STATE_MIB << 20;
+    Samples whole = {0}, boundary = {0}, beside = {0};
+    State *state;
+    Error err;
+    if (state_open(NULL, &state, &err))
+        die(&err);
+    uint8_t *block = state_alloc_block(state, bytes, 4096);
+    memset(block, 1, bytes);
+    if (state_commit(state, &err))
+        die(&err);
+    for (int round = 0; round < ROUNDS; round++) {
+        HashFill *fill;
+        int64_t before = bench_now_ns();
+        if (state_hash_frames(state, 1, &err))
+            die(&err);
+        samples_add(&whole, ms_since(before));
+        state_hash_frames(state, 0, NULL);
+        before = bench_now_ns();
+        if (state_hash_begin(state, 1, 2, &fill, &err))
+            die(&err);
+        double longest = ms_since(before);
+        before = bench_now_ns();
+        state_hash_fill(fill);
+        samples_add(&beside, ms_since(before));
+        for (int i = 0; i < CHANGED; i++)
+            block[(size_t)(i * 613 + round) * 4096] ^= 1;
+        if (state_commit(state, &err))
+            die(&err);
+        before = bench_now_ns();
+        if (state_hash_join(fill, &err))
+            die(&err);
+        double join = ms_since(before);
+        samples_add(&boundary, join > longest ? join : longest);
+        state_hash_frames(state, 0, NULL);
+    }
+    double floor = samples_median(&whole);
+    bench_report("journal", "hash_256MiB_longest_boundary", "ms", &boundary, floor);
+    bench_report("journal", "hash_256MiB_beside_frames", "ms", &beside, floor);
+    samples_done(&whole);
+    samples_done(&boundary);
+    samples_done(&beside);
+    state_close(state);
+}
+
 static void read_back(int fd, uint64_t base, double floor)
 {
     const StateOptions options = {.base = base};
@@ -181,6 +230,7 @@ int main(void)
 {
     append();
     hashes();
+    begin_late();
     snapshots();
     return 0;
 }

@@ -258,6 +258,18 @@ static int compare_objects(Replay *replay, Error *err)
     return replay->outcome ? KEEL_OK : err->code;
 }
 
+/* Another module would only be told that its state differs, after the first frame. */
+static int is_of_the_journal(const Replay *replay, const Image *image, const char *path, Error *err)
+{
+    const JournalGeneration *recorded = &replay->session.generation[0];
+    if (!image || !strcmp(image->name, recorded->name))
+        return KEEL_OK;
+    return err_set(err, KEEL_EINVAL,
+                   "%s is the module \"%s\", and %s was recorded with another module, \"%s\": give "
+                   "a build of that",
+                   path, image->name, replay->path, recorded->name);
+}
+
 static int run(Replay *replay, Error *err)
 {
     int rc = replay_session_open(replay->path, &replay->session, err);
@@ -272,6 +284,10 @@ static int run(Replay *replay, Error *err)
         rc = image_load_file(replay->new_path, IMAGE_WAIT_NS, &replay->new_image, err);
     if (rc == KEEL_OK && replay->against_path)
         rc = image_load_file(replay->against_path, IMAGE_WAIT_NS, &replay->against_image, err);
+    if (rc == KEEL_OK)
+        rc = is_of_the_journal(replay, replay->new_image, replay->new_path, err);
+    if (rc == KEEL_OK)
+        rc = is_of_the_journal(replay, replay->against_image, replay->against_path, err);
     if (rc == KEEL_OK && (replay->from || replay->session.generations > 1)) {
         replay_session_types(&replay->session);
         name_types(replay);

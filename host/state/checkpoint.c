@@ -103,11 +103,11 @@ static void trim_base(State *state, uint32_t kept_high)
               (off_t)(kept_high - head->high) * PAGE_BYTES);
     if (state->leaves)
         leaves_clear(state, state->data_first + head->high, state->data_first + kept_high);
+    if (state->fill)
+        fill_note(state, state->data_first + head->high, kept_high - head->high);
 }
 
-/* The first page from `at` on that has memory in `fd` (SEEK_DATA), or hasn't (SEEK_HOLE); `end` if
- * there is none before it. */
-static uint64_t next(int fd, int what, uint64_t at, uint64_t end, uint64_t offset)
+uint64_t checkpoint_next(int fd, int what, uint64_t at, uint64_t end, uint64_t offset)
 {
     off_t found = lseek(fd, (off_t)(offset + at * PAGE_BYTES), what);
     if (found < 0)
@@ -132,6 +132,8 @@ static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
                 ahead_note(state, id, blind);
             for (uint32_t n = 0; state->leaves && n < blind; n++)
                 leaves_put(state, id + n, now + (uint64_t)n * PAGE_BYTES);
+            if (state->fill)
+                fill_note(state, id, blind);
             changed += blind;
             id += blind - 1;
             kill_point();
@@ -147,6 +149,8 @@ static uint32_t put_changed(State *state, uint32_t first, uint32_t count)
             ahead_note(state, id, 1);
         if (state->leaves)
             leaves_put(state, id, now);
+        if (state->fill)
+            fill_note(state, id, 1);
         changed++;
         kill_point();
     }
@@ -168,14 +172,14 @@ static uint32_t put_range(State *state, PageRange range)
     uint32_t changed = 0;
     uint64_t end = (uint64_t)range.first + range.count, base = state->store.head->base_offset;
     for (uint64_t at = range.first, stop = at; at < end; at = stop) {
-        uint64_t arena = next(state->arena_fd, SEEK_DATA, at, end, 0);
-        uint64_t kept = next(state->store.fd, SEEK_DATA, at, end, base);
+        uint64_t arena = checkpoint_next(state->arena_fd, SEEK_DATA, at, end, 0);
+        uint64_t kept = checkpoint_next(state->store.fd, SEEK_DATA, at, end, base);
         at = arena < kept ? arena : kept;
         stop = at < end ? at + 1 : end;
         if (at < end && arena == at)
-            stop = later(stop, next(state->arena_fd, SEEK_HOLE, at, end, 0));
+            stop = later(stop, checkpoint_next(state->arena_fd, SEEK_HOLE, at, end, 0));
         if (at < end && kept == at)
-            stop = later(stop, next(state->store.fd, SEEK_HOLE, at, end, base));
+            stop = later(stop, checkpoint_next(state->store.fd, SEEK_HOLE, at, end, base));
         changed += put_changed(state, (uint32_t)at, (uint32_t)(stop - at));
     }
     return changed;

@@ -242,6 +242,7 @@ struct State {
     uint64_t life_kept, life_newest; /* as of the last commit; ever */
 
     struct Leaves *leaves; /* NULL: no hashes are kept */
+    struct HashFill *fill; /* NULL: none are being made beside frames */
     struct Ahead *ahead;   /* NULL: no pages are filled ahead of a migration */
 
     int kept_lock; /* of the folder that holds arena and store; -1: they are memfds */
@@ -391,6 +392,9 @@ void leaves_clear(State *state, uint32_t first, uint32_t last); /* the checkpoin
 void leaves_top(State *state, uint32_t top);
 void leaves_close(State *state);
 
+/* fill.c: pages that a commit changed, while hashes are made beside frames. */
+void fill_note(State *state, uint32_t id, uint32_t count);
+
 /* statics.c */
 uint32_t statics_stage(State *state);
 void statics_put_staged(State *state);
@@ -408,6 +412,9 @@ void shim_undo(State *state);
 /* checkpoint.c */
 uint32_t checkpoint_meta_pages(const State *state); /* of the last boundary */
 uint32_t checkpoint_data_last(const State *state);
+/* The first page from `at` on that has memory in `fd` (SEEK_DATA), or hasn't (SEEK_HOLE); `end` if
+ * there is none before it. Any thread. */
+uint64_t checkpoint_next(int fd, int what, uint64_t at, uint64_t end, uint64_t offset);
 
 void arena_punch(State *state, uint64_t first, uint64_t last);
 

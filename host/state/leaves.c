@@ -9,34 +9,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "state/internal.h"
 #include "state/leaf.h"
+#include "state/leaves.h"
 
-enum { IMAGES = 16 };
-
-typedef struct Leaf {
-    uint64_t exact, loose;
-} Leaf;
-
-struct Leaves {
-    Leaf *leaf;        /* by arena page: of the page as the checkpoint has it; zero pages have 0 */
-    uint8_t *pointing; /* by arena page: it held words that point into the image */
-    uint64_t pages;
-    uint32_t top;         /* data pages that are counted */
-    uint64_t first, span; /* around all images */
-    int images;
-    struct {
-        uint64_t first, span;
-    } image[IMAGES]; /* the running one last; those before it, whose addresses may still be held */
-    StateHashes sum;
-};
-
-static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
+static Leaf leaf_of(const Leaves *leaves, uint32_t id, const uint8_t *page)
 {
     const uint64_t *words = (const uint64_t *)(const void *)page;
     uint64_t first = leaves->first, span = leaves->span;
     uint64_t exact[PAGE_BYTES / 8], loose[PAGE_BYTES / 8];
-    leaves->pointing[id] = 0;
     if (id == 0) { /* how far memory was used once depends on pins, not on the module */
         memcpy(exact, page, PAGE_BYTES);
         ((ArenaHead *)(void *)exact)->high = 0;
@@ -49,7 +29,6 @@ static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
         uint64_t hash = leaf_place(id, page);
         return (Leaf){hash, hash};
     }
-    leaves->pointing[id] = 1;
     for (int i = 0; i < PAGE_BYTES / 8; i++) {
         exact[i] = loose[i] = words[i];
         for (int n = leaves->images; words[i] - first < span && n-- > 0;) {
@@ -64,9 +43,8 @@ static Leaf leaf_of(struct Leaves *leaves, uint32_t id, const uint8_t *page)
     return (Leaf){leaf_place(id, exact), leaf_place(id, loose)};
 }
 
-static int counted(const State *state, uint32_t id)
+static int counted(const State *state, const Leaves *leaves, uint32_t id)
 {
-    const struct Leaves *leaves = state->leaves;
     return id < meta_pages(leaves->top) ||
            (id >= state->data_first && id - state->data_first < leaves->top);
 }
@@ -83,46 +61,51 @@ static void drop(StateHashes *sum, Leaf leaf)
     sum->loose -= leaf.loose;
 }
 
-void leaves_put(State *state, uint32_t id, const uint8_t *page)
+void leaves_set(const State *state, Leaves *leaves, uint32_t id, const uint8_t *page)
 {
-    struct Leaves *leaves = state->leaves;
     Leaf leaf = leaf_of(leaves, id, page);
-    if (counted(state, id)) {
+    if (counted(state, leaves, id)) {
         drop(&leaves->sum, leaves->leaf[id]);
         add(&leaves->sum, leaf);
     }
     leaves->leaf[id] = leaf;
 }
 
+void leaves_put(State *state, uint32_t id, const uint8_t *page)
+{
+    leaves_set(state, state->leaves, id, page);
+}
+
 void leaves_clear(State *state, uint32_t first, uint32_t last)
 {
-    struct Leaves *leaves = state->leaves;
+    Leaves *leaves = state->leaves;
     for (uint32_t id = first; id < last; id++) {
-        if (counted(state, id))
+        if (counted(state, leaves, id))
             drop(&leaves->sum, leaves->leaf[id]);
         leaves->leaf[id] = (Leaf){0, 0};
-        leaves->pointing[id] = 0;
     }
 }
 
-static void count_range(State *state, uint64_t first, uint64_t last, int in)
+static void count_range(Leaves *leaves, uint64_t first, uint64_t last, int in)
 {
-    struct Leaves *leaves = state->leaves;
     for (uint64_t id = first; id < last; id++)
         (in ? add : drop)(&leaves->sum, leaves->leaf[id]);
 }
 
-/* Pages that came into use or went out of it. */
-void leaves_top(State *state, uint32_t top)
+void leaves_reach(const State *state, Leaves *leaves, uint32_t top)
 {
-    struct Leaves *leaves = state->leaves;
     uint32_t was = leaves->top, low = was < top ? was : top, high = was < top ? top : was;
     if (was == top)
         return;
-    count_range(state, meta_pages(low), meta_pages(high), top > was);
-    count_range(state, state->data_first + (uint64_t)low, state->data_first + (uint64_t)high,
+    count_range(leaves, meta_pages(low), meta_pages(high), top > was);
+    count_range(leaves, state->data_first + (uint64_t)low, state->data_first + (uint64_t)high,
                 top > was);
     leaves->top = top;
+}
+
+void leaves_top(State *state, uint32_t top)
+{
+    leaves_reach(state, state->leaves, top);
 }
 
 static void *lazy(uint64_t bytes)
@@ -132,22 +115,37 @@ static void *lazy(uint64_t bytes)
     return got == MAP_FAILED ? NULL : got;
 }
 
-void leaves_close(State *state)
+Leaves *leaves_new(const State *state)
 {
-    struct Leaves *leaves = state->leaves;
+    Leaves *leaves = lazy(sizeof *leaves);
+    if (!leaves)
+        return NULL;
+    leaves->pages = state->max_bytes / PAGE_BYTES;
+    leaves->leaf = lazy(leaves->pages * sizeof(Leaf));
+    if (leaves->leaf)
+        return leaves;
+    leaves_free(leaves);
+    return NULL;
+}
+
+void leaves_free(Leaves *leaves)
+{
     if (!leaves)
         return;
     if (leaves->leaf)
         munmap(leaves->leaf, leaves->pages * sizeof(Leaf));
-    if (leaves->pointing)
-        munmap(leaves->pointing, leaves->pages);
     munmap(leaves, sizeof *leaves);
+}
+
+void leaves_close(State *state)
+{
+    leaves_free(state->leaves);
     state->leaves = NULL;
 }
 
 static void take_all(State *state)
 {
-    struct Leaves *leaves = state->leaves;
+    Leaves *leaves = state->leaves;
     uint32_t top = ((const ArenaHead *)(const void *)store_page(&state->store, 0))->top;
     uint32_t meta = meta_pages(top);
     for (uint32_t id = 0; id < meta; id++)
@@ -156,8 +154,8 @@ static void take_all(State *state)
         leaves->leaf[id] = leaf_of(leaves, id, store_page(&state->store, id));
     leaves->top = top;
     leaves->sum = (StateHashes){0, 0};
-    count_range(state, 0, meta, 1);
-    count_range(state, state->data_first, state->data_first + (uint64_t)top, 1);
+    count_range(leaves, 0, meta, 1);
+    count_range(leaves, state->data_first, state->data_first + (uint64_t)top, 1);
 }
 
 int state_hash_frames(State *state, int on, Error *err)
@@ -171,31 +169,20 @@ int state_hash_frames(State *state, int on, Error *err)
                        state->tier_reason);
     if (state->leaves)
         return KEEL_OK;
-    struct Leaves *leaves = lazy(sizeof *leaves);
-    if (!leaves)
+    state->leaves = leaves_new(state);
+    if (!state->leaves)
         return err_set(err, KEEL_ENOMEM, "no memory for the state's hashes");
-    state->leaves = leaves;
-    leaves->pages = state->max_bytes / PAGE_BYTES;
-    leaves->leaf = lazy(leaves->pages * sizeof(Leaf));
-    leaves->pointing = lazy(leaves->pages);
-    if (!leaves->leaf || !leaves->pointing) {
-        leaves_close(state);
-        return err_set(err, KEEL_ENOMEM, "no memory for the state's hashes");
-    }
     take_all(state);
     return KEEL_OK;
 }
 
-void state_hash_image(State *state, uintptr_t first, uintptr_t last)
+int leaves_image(Leaves *leaves, uintptr_t first, uintptr_t last)
 {
-    struct Leaves *leaves = state->leaves;
-    for (int i = 0; leaves && i < leaves->images; i++)
+    for (int i = 0; i < leaves->images; i++)
         if (leaves->image[i].first == first && leaves->image[i].span == last - first)
-            return;
-    if (!leaves)
-        return;
+            return 0;
     /* More than fit: the numbers go on counting from the same place in every run. */
-    if (leaves->images == IMAGES)
+    if (leaves->images == LEAVES_IMAGES)
         leaves->images--;
     leaves->image[leaves->images].first = first;
     leaves->image[leaves->images++].span = last - first;
@@ -207,9 +194,15 @@ void state_hash_image(State *state, uintptr_t first, uintptr_t last)
     }
     leaves->first = low;
     leaves->span = high - low;
+    return 1;
+}
+
+void state_hash_image(State *state, uintptr_t first, uintptr_t last)
+{
+    Leaves *leaves = state->leaves;
     /* Nothing points yet into an image that has just come, but for one that ran before hashes were
      * kept. */
-    if (leaves->images == 1)
+    if (leaves && leaves_image(leaves, first, last) && leaves->images == 1)
         take_all(state);
 }
 

@@ -152,7 +152,8 @@ static uint32_t *pairs_for(const MigratePrecopy *p)
 int precopy_begin(Migration *m, State *state, uint64_t least_bytes, MigratePrecopy **ret)
 {
     *ret = NULL;
-    if (state->tier != STATE_TIER_TRACK || state->leaves || state->ahead || m->why.code ||
+    if (state->tier != STATE_TIER_TRACK || state->leaves || state->fill || state->ahead ||
+        m->why.code ||
         (uint64_t)arena_head(state)->top * PAGE_BYTES < least_bytes)
         return KEEL_OK;
     MigratePrecopy *p = calloc(1, sizeof *p);
@@ -273,7 +274,7 @@ static int is_good(const Walk *w, const MigratePrecopy *p)
 {
     const Ahead *ahead = w->state->ahead;
     if (p->m != w->m || p->state != w->state || !ahead || !p->filled || p->failed || ahead->lost ||
-        w->state->leaves || !w->run->before)
+        w->state->leaves || w->state->fill || !w->run->before)
         return 0;
     for (uint32_t i = 0; i < ahead->range_count; i++) {
         uint64_t first = (uint64_t)w->state->data_first + ahead->ranges[i].first;

@@ -147,6 +147,7 @@ void state_close(State *state)
 {
     if (!state)
         return;
+    state_hash_drop(state->fill);
     for (int i = 0; i < STATE_PINS + STATE_MOMENTS; i++)
         state_unpin(state->pins[i]);
     ahead_close(state);

@@ -115,6 +115,22 @@ Hash state_hash(State *state);
 /* Keeps hashes of the state as of the last commit, at the cost of what each commit changed.
  * KEEL_EUNSUPPORTED where there is no checkpoint. [frame] */
 int state_hash_frames(State *state, int on, Error *err);
+/* The same where the state is large, beside frames: begun at a boundary, filled by any thread, joined
+ * at a later boundary at the cost of the pages that frames changed since. While it goes on it holds a
+ * pin. [first, last): where the running image is mapped. */
+typedef struct HashFill HashFill;
+/* KEEL_OK and NULL: hashes are kept already. [frame] */
+int state_hash_begin(State *state, uintptr_t first, uintptr_t last, HashFill **ret, Error *err);
+/* KEEL_ENOMEM; KEEL_ECANCELED after state_hash_stop. [any] */
+int state_hash_fill(HashFill *fill);
+void state_hash_stop(HashFill *fill); /* [any] */
+/* While it isn't being filled: pages that changed since the pin; and another round, which fills those
+ * from a new pin. [frame] */
+uint32_t state_hash_behind(const HashFill *fill);
+int state_hash_again(HashFill *fill, Error *err);
+/* From here on hashes are kept. Frees `fill` in any case. [frame] */
+int state_hash_join(HashFill *fill, Error *err);
+void state_hash_drop(HashFill *fill); /* NULL is fine [frame] */
 /* Where the running image is mapped: words that point there are hashed by what they mean. */
 void state_hash_image(State *state, uintptr_t first, uintptr_t last);
 /* Never 0, 0 for a state that holds anything. Equal `exact`: the same bytes, with pointers into the

@@ -13,7 +13,10 @@
 #include "swap/group.h"
 #include "swap/migrating.h"
 
-enum { LOOK_MS = 2, TRIES = 3, BACKOFF_MS = 250, STATE_MOST_BYTES = 256 << 20 };
+enum { LOOK_MS = 2, TRIES = 3, BACKOFF_MS = 250 };
+
+/* Rounds of hashing the state beside frames, before the boundary where the child's begins. */
+enum { FEW_PAGES = 100, ROUNDS_MOST = 8 };
 
 #define HELPER_PATIENCE_NS (INT64_C(10) * 1000 * 1000 * 1000)
 
@@ -31,9 +34,16 @@ struct Shadow {
     uintptr_t live_first, live_last;
     ShadowStep step;
     int tries;
-    int hashing; /* hashes were switched on for this */
-    int running; /* the helper was asked and hasn't answered */
-    int attaching, attached;
+    int hashing;   /* hashes were switched on for this */
+    int running;   /* the helper was asked and hasn't answered */
+    int attaching; /* between the first boundary and the one where the feed is there */
+    int attached;  /* the slot or its state has something of ours */
+    HashFill *fill;
+    uint32_t behind; /* pages, before the last round */
+    int rounds, filled;
+    int filling;                     /* a thread of the pool has `fill` */
+    int64_t filling_ns, boundary_ns; /* when it began; its longest boundary */
+    uv_work_t work;
     int timer_closed;
     int64_t since_ns;
     uint64_t expected;          /* the generation that it is compared with */
@@ -95,11 +105,12 @@ static void detach_on_frame(void *user)
 {
     Shadow *shadow = user;
     Slot *slot = shadow->slot;
-    if (slot->feed && slot->feed == shadow->feed) {
+    state_hash_drop(shadow->fill);
+    shadow->fill = NULL;
+    if (slot->feed && slot->feed == shadow->feed)
         slot->feed = NULL;
-        if (shadow->hashing && !slot->recorder)
-            state_hash_frames(slot->state, 0, NULL);
-    }
+    if (shadow->hashing && !slot->recorder && !slot->feed)
+        state_hash_frames(slot->state, 0, NULL);
     if (shadow->pin)
         state_unpin(shadow->pin);
     shadow->pin = NULL;
@@ -122,7 +133,9 @@ void shadow_end(Attempt *attempt)
     shadow->step = SHADOW_OVER;
     if (shadow->feed)
         feed_stop(shadow->feed);
-    if (shadow->attached)
+    if (shadow->filling)
+        state_hash_stop(shadow->fill);
+    else if (shadow->attached && !shadow->attaching)
         detach(shadow);
     uv_close((uv_handle_t *)&shadow->timer, timer_closed);
 }
@@ -286,9 +299,16 @@ static void look(uv_timer_t *timer)
 
 /* ---- the beginning ---- */
 
-static void attached(void *user)
+static void fill_more(Shadow *shadow);
+
+/* Another boundary is behind it. */
+static void stepped(void *user)
 {
     Shadow *shadow = user;
+    if (shadow->attempt && !shadow->err.code && shadow->fill) {
+        fill_more(shadow);
+        return;
+    }
     shadow->attaching = 0;
     if (!shadow->attempt) { /* the group has ended meanwhile */
         if (shadow->attached)
@@ -300,44 +320,119 @@ static void attached(void *user)
         refuse(shadow, shadow->err.code, shadow->err.text);
         return;
     }
+    if (shadow->rounds)
+        log_info("swap",
+                 "%s: shadow: its state was hashed beside frames, in %.0f ms and %d round%s; %u "
+                 "pages had changed since, the longest boundary took %.2f ms",
+                 shadow->slot->name, (double)(clock_now_ns() - shadow->filling_ns) / 1e6,
+                 shadow->rounds, shadow->rounds == 1 ? "" : "s", shadow->behind,
+                 (double)shadow->boundary_ns / 1e6);
     shadow->step = SHADOW_OLD;
     shadow->since_ns = clock_now_ns();
     uv_timer_start(&shadow->timer, look, LOOK_MS, LOOK_MS);
 }
 
-static void attach_on_frame(void *user)
+/* The hashes are there, or all but what a few frames changed: the child's begin. */
+static int attach_feed(Shadow *shadow, Error *err)
+{
+    Slot *slot = shadow->slot;
+    HashFill *fill = shadow->fill;
+    shadow->fill = NULL;
+    int rc = fill ? state_hash_join(fill, err) : KEEL_OK;
+    if (rc == KEEL_OK)
+        rc = state_pin(slot->state, &shadow->pin, err);
+    if (rc == KEEL_OK)
+        rc = state_pin_view(shadow->pin, &shadow->view, err);
+    if (rc == KEEL_OK && carry_save(slot, &shadow->carried))
+        rc = err_set(err, KEEL_ENOMEM, "there is no memory for it");
+    if (rc)
+        return rc;
+    shadow->live_first = slot->running->load_first;
+    shadow->live_last = slot->running->load_last;
+    state_hash_image(slot->state, shadow->live_first, shadow->live_last);
+    slot->feed = shadow->feed;
+    return KEEL_OK;
+}
+
+/* Until little changes meanwhile, or it doesn't get less. */
+static int wants_round(const Shadow *shadow, uint32_t behind)
+{
+    return behind > FEW_PAGES && shadow->rounds < ROUNDS_MOST &&
+           (shadow->rounds < 2 || behind < shadow->behind / 4 * 3);
+}
+
+static void take_step(Shadow *shadow, Error *err)
+{
+    Slot *slot = shadow->slot;
+    const Generation *running = slot->running;
+    if (!running || running->number != shadow->expected || slot->feed) {
+        err_set(err, KEEL_ECHANGED, "another generation took its place meanwhile");
+        return;
+    }
+    if (!shadow->hashing) {
+        shadow->hashing = !state_hash_begin(slot->state, running->load_first, running->load_last,
+                                            &shadow->fill, err);
+        if (err->code || shadow->fill)
+            return;
+    }
+    if (shadow->fill) {
+        uint32_t behind = state_hash_behind(shadow->fill);
+        int more = wants_round(shadow, behind);
+        shadow->behind = behind;
+        if (more) {
+            state_hash_again(shadow->fill, err);
+            return;
+        }
+    }
+    attach_feed(shadow, err);
+}
+
+static void step_on_frame(void *user)
 {
     Shadow *shadow = user;
-    Slot *slot = shadow->slot;
-    Error *err = &shadow->err;
-    StateStatus status;
-    state_status(slot->state, &status);
-    const Generation *running = slot->running;
-    if (!running || running->number != shadow->expected || slot->feed)
-        err_set(err, KEEL_ECHANGED, "another generation took its place meanwhile");
-    else if (status.used_bytes > STATE_MOST_BYTES)
-        err_set(
-            err, KEEL_ELIMIT,
-            "its state of %llu MiB is too large to be compared in every frame (%d MiB): swap it "
-            "without a handover",
-            (unsigned long long)(status.used_bytes >> 20), STATE_MOST_BYTES >> 20);
-    else if (!state_hash_frames(slot->state, 1, err) &&
-             !state_pin(slot->state, &shadow->pin, err) &&
-             !state_pin_view(shadow->pin, &shadow->view, err) && carry_save(slot, &shadow->carried))
-        err_set(err, KEEL_ENOMEM, "there is no memory for it");
-    if (err->code) {
-        if (shadow->pin)
-            state_unpin(shadow->pin);
-        shadow->pin = NULL;
-    } else {
-        shadow->hashing = 1;
-        shadow->attached = 1;
-        shadow->live_first = running->load_first;
-        shadow->live_last = running->load_last;
-        state_hash_image(slot->state, running->load_first, running->load_last);
-        slot->feed = shadow->feed;
+    int64_t began = clock_now_ns();
+    take_step(shadow, &shadow->err);
+    shadow->attached = 1; /* whatever there is, detach_on_frame takes it back */
+    int64_t took = clock_now_ns() - began;
+    if (took > shadow->boundary_ns)
+        shadow->boundary_ns = took;
+    swap_answer(shadow->swapper, &shadow->answer, stepped, shadow);
+}
+
+static void next_step(Shadow *shadow)
+{
+    swap_await(shadow->swapper);
+    shadow->swapper->at_boundary(shadow->swapper->host, step_on_frame, shadow);
+}
+
+static void fill_it(uv_work_t *work)
+{
+    Shadow *shadow = work->data;
+    shadow->filled = state_hash_fill(shadow->fill);
+}
+
+static void filled(uv_work_t *work, int status)
+{
+    Shadow *shadow = work->data;
+    int rc = status ? KEEL_ECANCELED : shadow->filled;
+    shadow->filling = 0;
+    shadow->rounds++;
+    if (shadow->attempt && !rc && !shadow->swapper->leaving) {
+        next_step(shadow);
+        return;
     }
-    swap_answer(shadow->swapper, &shadow->answer, attached, shadow);
+    if (shadow->attempt)
+        err_set(&shadow->err, rc ? rc : KEEL_ECANCELED, "%s",
+                rc == KEEL_ENOMEM ? "no memory for the state's hashes" : "the host is closing");
+    stepped(shadow);
+}
+
+static void fill_more(Shadow *shadow)
+{
+    shadow->filling = 1;
+    shadow->work.data = shadow;
+    if (uv_queue_work(loop_uv(shadow->swapper->loop), &shadow->work, fill_it, filled))
+        filled(&shadow->work, UV_ECANCELED);
 }
 
 static void attach(uv_timer_t *timer)
@@ -356,8 +451,10 @@ static void attach(uv_timer_t *timer)
         return;
     }
     shadow->attaching = 1;
-    swap_await(shadow->swapper);
-    shadow->swapper->at_boundary(shadow->swapper->host, attach_on_frame, shadow);
+    shadow->hashing = shadow->rounds = 0;
+    shadow->boundary_ns = 0;
+    shadow->filling_ns = clock_now_ns();
+    next_step(shadow);
 }
 
 void shadow_begin(Attempt *attempt, AttemptThen *proven)

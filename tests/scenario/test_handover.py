@@ -180,6 +180,39 @@ class Handover(keeltest.KeelTest):
         live.wait("build 3 runs", after=mark)  # beside generation 1 then
         live.end()
 
+    def large(self, number, more=""):
+        """320 MiB, of which few pages are ever written."""
+        each = "if (!s->big) s->big = malloc(320 << 20); " \
+               "s->big[(s->count * 37 % 80000) << 12] = (char)s->count; " + more
+        source = SOURCE.replace("void *block;", "void *block; char *big;")
+        return build(source % {"build": number, "each": each, "more": "", "table": ""})
+
+    def test_a_large_state_is_hashed_beside_frames(self):
+        """The pages of 320 MiB that frames don't write are no boundary's work."""
+        self.place(self.large(1))
+        live = self.host(self.path("m.so"), "--headless", "--handover", "shadow,lag=1000,wait=20000", "-v")
+        live.wait("build 1 runs")
+        live.frames_pass(3)
+        self.place(self.large(2, "if (s->count > 1000000000) s->sum++;"))
+        live.wait("shadow: its state was hashed beside frames")
+        live.wait("shadow: the same as generation 1 over")
+        live.wait("build 2 runs")
+        mark = live.mark()
+        self.place(self.large(3, "s->big[300 << 20] = 1;"))
+        live.wait("refused: .*differs from generation 2's from frame", after=mark)
+        live.frames_pass(3)
+        self.assertEqual(live.slot()["generation"], 2)
+        live.end()
+
+    def test_the_host_ends_while_it_is_hashed(self):
+        self.place(self.large(1))
+        live = self.host(self.path("m.so"), "--headless", "--handover", "shadow,wait=600000", "-v")
+        live.wait("build 1 runs")
+        live.frames_pass(3)
+        self.place(self.large(2, "if (s->count > 1000000000) s->sum++;"))
+        live.wait("build 2|trial|: shadow")
+        live.end()
+
     @unittest.skipIf("thread" in keeltest.SANITIZED, "it wants the same addresses everywhere")
     def test_where_addresses_are_not_random(self):
         """As in a debugger: the helper's libraries would lie where the host has the image before."""

@@ -299,6 +299,16 @@ class Replay(keeltest.KeelTest):
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertRegex(done.stdout, r"differs after frame 0 (.|\n)*struct st at 0x\w+\.extra\[2\]: \d+ → \d+\n")
 
+    def test_another_module_is_named(self):
+        self.record(world(), 5)
+        other = WORLD.replace("STEP", "1.0").replace("FRAME", "").replace('"world"', '"other"')
+        self.place(build(other), "other.so")
+        for args in (["j", "other.so"], ["j", "world.so", "--against", "other.so"]):
+            done = self.keel("replay", *args)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.sentence(done.stderr)
+            self.assertRegex(done.stderr, 'other.so is the module "other", and j was recorded with another module, "world"')
+
     def test_wrong_use(self):
         self.record(world(), 5)
         with open(self.path("text"), "w") as f:
