@@ -1,7 +1,9 @@
 /* What does it cost to know an image: libraries and symbols, types, a fingerprint of each function;
  * and what a swap reads of it beside the trial, with the schema for migration?
  * Real builds of about 1 and 10 MiB with debug information, compiled here for the purpose, beside
- * one pass of a hash over the file. Without the child's start, which bench_image and trials show.
+ * one pass of a hash over the file; and the same of a rebuild with one number changed in one
+ * function, begun from what was read before, and not. Without the child's start, which bench_image
+ * and trials show.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -47,13 +49,16 @@ static void write_unit(const char *path, int unit, int functions)
     fclose(f);
 }
 
-static void build(const char *folder, int units, const char *out)
+static void build(const char *folder, int units, const char *edit, const char *out)
 {
     char command[1024];
     for (int u = 0; u < units; u++) {
         snprintf(command, sizeof command, "%s/u%d.c", folder, u);
         write_unit(command, u, 100);
     }
+    snprintf(command, sizeof command, "sed -i '%s' %s/u0.c", edit, folder);
+    if (*edit && system(command))
+        die("no source to edit");
     snprintf(command, sizeof command,
              "cd %s && cc -g -O2 -w -fPIC -ffunction-sections -fdata-sections -shared "
              "-Wl,--emit-relocs u*.c -o %s && rm -f u*.c",
@@ -67,6 +72,63 @@ static double cpu_now_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void measure_rebuild(const char *name, const char *path, const char *edited)
+{
+    size_t bytes[2] = {0}, made = 0, out = 0;
+    void *data[2];
+    for (int i = 0; i < 2; i++) {
+        struct stat st;
+        int file = open(i ? edited : path, O_RDONLY | O_CLOEXEC);
+        if (file < 0 || fstat(file, &st))
+            die("no image");
+        bytes[i] = (size_t)st.st_size;
+        data[i] = mmap(NULL, bytes[i], PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+        close(file);
+        if (data[i] == MAP_FAILED)
+            die("no memory");
+    }
+    void *before = mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    Samples alone = {0}, after = {0};
+    Reading reading = {0};
+    Error err;
+    if (before == MAP_FAILED || room == MAP_FAILED)
+        die("no memory");
+    if (reading_make(data[0], bytes[0], before, ROOM, &made, &err))
+        die(err.text);
+    for (int i = -2; i < ROUNDS; i++) {
+        double start_ms = cpu_now_ms();
+        if (reading_make(data[1], bytes[1], room, ROOM, &out, &err))
+            die(err.text);
+        double alone_ms = cpu_now_ms();
+        if (reading_make_after(data[1], bytes[1], before, made, room, ROOM, &out, &err))
+            die(err.text);
+        double after_ms = cpu_now_ms();
+        if (reading_check(room, out, &reading, &err))
+            die(err.text);
+        if (i < 0)
+            continue;
+        samples_add(&alone, alone_ms - start_ms);
+        samples_add(&after, after_ms - alone_ms);
+    }
+    uint32_t reused = reading_sources(&reading)->reused;
+    bench_note("%s: of the reading before, it reused %s", name,
+               reused & SOURCES_SCHEMA  ? "all but the fingerprints"
+               : reused & SOURCES_DEBUG ? "types and lines"
+                                        : "nothing");
+    bench_report(name, "reading a rebuild from nothing, processor time", "ms", &alone, 0);
+    bench_report(name, "begun from the reading before, processor time", "ms", &after,
+                 samples_median(&alone));
+    samples_done(&alone);
+    samples_done(&after);
+    munmap(before, ROOM);
+    munmap(room, ROOM);
+    for (int i = 0; i < 2; i++)
+        munmap(data[i], bytes[i]);
 }
 
 static void measure(const char *path, const char *name)
@@ -130,17 +192,31 @@ static void measure(const char *path, const char *name)
 
 int main(void)
 {
-    char folder[] = "/tmp/keel-bench-diff-XXXXXX", path[128];
+    char folder[] = "/tmp/keel-bench-diff-XXXXXX", path[128], edited[128], name[64];
     if (!mkdtemp(folder))
         die("no folder");
     static const struct {
         const char *name;
         int units;
     } SIZES[] = {{"diff.1MiB", 4}, {"diff.10MiB", 36}};
+    static const struct {
+        const char *name, *edit;
+    } EDITS[] = {
+        /* no address moves; all behind it do */
+        {"number", "0,/count > 9/s//count > 8/"},
+        {"longer", "0,/hits50++;/s//hits50 += a * 77 \\/ (a + 3);/"},
+    };
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
         snprintf(path, sizeof path, "%s/%s.so", folder, SIZES[i].name);
-        build(folder, SIZES[i].units, path);
+        build(folder, SIZES[i].units, "", path);
         measure(path, SIZES[i].name);
+        for (size_t k = 0; k < sizeof EDITS / sizeof *EDITS; k++) {
+            snprintf(edited, sizeof edited, "%s/edited.so", folder);
+            snprintf(name, sizeof name, "%s.%s", SIZES[i].name, EDITS[k].name);
+            build(folder, SIZES[i].units, EDITS[k].edit, edited);
+            measure_rebuild(name, path, edited);
+            unlink(edited);
+        }
         unlink(path);
     }
     rmdir(folder);

@@ -309,22 +309,43 @@ static const ApartLimits READ_LIMITS = {.cpu_seconds = TRIAL_READ_CPU_SECONDS,
 _Static_assert(TRIAL_READ_CPU_SECONDS * 1000 * APART_LAST_TIMES <= TRIAL_READ_LAST_MS,
                "the helper ends a reading before the host ends the helper");
 
+/* The reading to begin from, mapped for the child. */
+static const void *before;
+static size_t before_bytes;
+
+static int read_after(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                      Error *err)
+{
+    return reading_make_after(data, bytes, before, before_bytes, ret, room, ret_bytes, err);
+}
+
+static void *map_whole(int fd, uint64_t bytes)
+{
+    struct stat st;
+    if (fstat(fd, &st) || (uint64_t)st.st_size != bytes)
+        return MAP_FAILED;
+    return mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+}
+
 /* `*ret_fd` gets the reading, or -1: then the answer says why. */
-static void read_image(const TrialWireRequest *r, int image, TrialWireResult *answer, int *ret_fd)
+static void read_image(const TrialWireRequest *r, const int *fds, TrialWireResult *answer,
+                       int *ret_fd)
 {
     Error err = {0};
     Apart found = {0};
-    struct stat st;
-    void *data = MAP_FAILED;
-    if (!fstat(image, &st) && (uint64_t)st.st_size == r->image_bytes)
-        data = mmap(NULL, r->image_bytes, PROT_READ, MAP_SHARED, image, 0);
+    void *data = map_whole(fds[0], r->image_bytes);
+    void *was = r->before_bytes ? map_whole(fds[1], r->before_bytes) : MAP_FAILED;
+    before = was == MAP_FAILED ? NULL : was;
+    before_bytes = (size_t)r->before_bytes;
     *ret_fd = -1;
     int rc = data == MAP_FAILED ? err_set(&err, KEEL_ENOMEM, "its bytes can't be mapped")
-                                : apart_run(reading_make, data, r->image_bytes, READING_ROOM,
+                                : apart_run(read_after, data, r->image_bytes, READING_ROOM,
                                             &READ_LIMITS, &found, &err);
     rc = rc ? rc : apart_seal(&found, ret_fd, &err);
     if (data != MAP_FAILED)
         munmap(data, r->image_bytes);
+    if (was != MAP_FAILED)
+        munmap(was, before_bytes);
     answer->read_code = rc;
     if (rc)
         snprintf(answer->result.text, sizeof answer->result.text, "%.500s", err.text);
@@ -362,7 +383,7 @@ static int is_good(const TrialWireRequest *r, int fd_count)
         r->fd_count != (uint32_t)fd_count)
         return 0;
     if (r->what == TRIAL_WIRE_READ)
-        return r->fd_count == 1;
+        return r->fd_count == 1 + (uint32_t)(r->before_bytes != 0);
     int shadow = r->what == TRIAL_WIRE_SHADOW;
     return (shadow ? r->how == TRIAL_KEEP : r->what == TRIAL_WIRE_TRY) &&
            r->view_fds <= STATE_VIEW_FDS &&
@@ -428,7 +449,7 @@ int main(void)
         answer.version = TRIAL_WIRE_VERSION;
         answer.id = request.id;
         if (is_good(&request, fd_count) && request.what == TRIAL_WIRE_READ) {
-            read_image(&request, fds[0], &answer, &found);
+            read_image(&request, fds, &answer, &found);
         } else if (is_good(&request, fd_count)) {
             try_candidate(&request, fds, &answer.result);
         } else {

@@ -31,8 +31,25 @@ static size_t sort(Buf *list, size_t size, int (*order)(const void *, const void
     return count;
 }
 
-int anatomy_read_with(const void *data, size_t bytes, Dies *dies, void *ret, size_t room,
-                      size_t *ret_bytes, Error *err)
+/* From the debug information. */
+static int read_sources(Reader *r, Reuse *reuse, Owners *ret_owners, Lines *ret_lines, Error *err)
+{
+    AnatomyMaker *maker = r->maker;
+    if (reuse && reuse->debug_from)
+        return reuse_take(reuse, maker, ret_owners, ret_lines);
+    if (r->dies->has_debug) /* what can't be read of it is missing, not an error */
+        maker->flags |= ANATOMY_DEBUG | (r->dies->is_broken ? ANATOMY_DEBUG_BROKEN : 0);
+    if (r->dies->has_debug && dwarf_read_units(r))
+        return err_set(err, r->failed, "no memory for its debug information");
+    *ret_owners = (Owners){.count = sort(&r->owners, sizeof(Owner), by_address_owner)};
+    *ret_lines = (Lines){.count = sort(&r->lines, sizeof(Line), by_address_line)};
+    ret_owners->list = (const Owner *)r->owners.data;
+    ret_lines->list = (const Line *)r->lines.data;
+    return KEEL_OK;
+}
+
+int anatomy_read_with(const void *data, size_t bytes, Dies *dies, Reuse *reuse, void *ret,
+                      size_t room, size_t *ret_bytes, Error *err)
 {
     AnatomyMaker maker = {0};
     if (macho_is(data, bytes)) {
@@ -42,17 +59,15 @@ int anatomy_read_with(const void *data, size_t bytes, Dies *dies, void *ret, siz
         return bad;
     }
     Reader r = {.maker = &maker, .dies = dies};
-    if (dies->has_debug) /* what can't be read of it is missing, not an error */
-        maker.flags |= ANATOMY_DEBUG | (dies->is_broken ? ANATOMY_DEBUG_BROKEN : 0);
-    int rc = dies->has_debug && dwarf_read_units(&r)
-                 ? err_set(err, r.failed, "no memory for its debug information")
-                 : KEEL_OK;
-    Owners owners = {.count = sort(&r.owners, sizeof(Owner), by_address_owner)};
-    Lines lines = {.count = sort(&r.lines, sizeof(Line), by_address_line)};
-    owners.list = (const Owner *)r.owners.data;
-    lines.list = (const Line *)r.lines.data;
+    Owners owners = {0};
+    Lines lines = {0};
+    int rc = read_sources(&r, reuse, &owners, &lines, err);
+    if (!rc && reuse && reuse_keep(reuse, &maker, &owners, &lines))
+        rc = err_set(err, KEEL_ENOMEM, "no memory for its debug information");
     rc = rc ? rc : fingerprint_bytes(data, bytes, &owners, &lines, &maker, err);
     rc = rc ? rc : anatomy_pack(&maker, ret, room, ret_bytes, err);
+    if (rc && reuse) /* without an anatomy they are sources of nothing */
+        reuse_done(reuse);
     types_done(&r.types);
     buf_done(&r.owners);
     buf_done(&r.lines);
@@ -69,7 +84,7 @@ int anatomy_read(const void *data, size_t bytes, void *ret, size_t room, size_t 
     int rc = dies_open(data, bytes, &dies);
     if (rc)
         return err_set(err, rc, "its debug information is more than can be read");
-    rc = anatomy_read_with(data, bytes, &dies, ret, room, ret_bytes, err);
+    rc = anatomy_read_with(data, bytes, &dies, NULL, ret, room, ret_bytes, err);
     dies_done(&dies);
     return rc;
 }

@@ -127,10 +127,23 @@ static int take_embedded(const void *data, size_t bytes, void *ret, size_t room,
     return 1;
 }
 
-int schema_read_with(const void *data, size_t bytes, Dies *dies, void *ret, size_t room,
-                     size_t *ret_bytes, Error *err)
+/* That of the image before, whole. */
+static int take_before(const Reading *before, void *ret, size_t room, size_t *ret_bytes, Error *err)
+{
+    const ReadingPart *part = reading_part(before, READING_SCHEMA, NULL);
+    if (part->bytes > room)
+        return err_set(err, KEEL_ELIMIT, "there is no room for what is read of it");
+    memcpy(ret, part->data, part->bytes);
+    *ret_bytes = part->bytes;
+    return KEEL_OK;
+}
+
+int schema_read_with(const void *data, size_t bytes, Dies *dies, Reuse *reuse, void *ret,
+                     size_t room, size_t *ret_bytes, Error *err)
 {
     SchemaReader r = {.dies = dies};
+    if (reuse && reuse->schema_from)
+        return take_before(reuse->schema_from, ret, room, ret_bytes, err);
     int rc = begin(&r);
     if (!rc && !r.failed && dies->has_debug)
         read_all(&r);
@@ -141,6 +154,8 @@ int schema_read_with(const void *data, size_t bytes, Dies *dies, void *ret, size
                 "kept");
     else if (r.out.flags || !take_embedded(data, bytes, ret, room, ret_bytes))
         rc = schema_pack(&r.out, ret, room, ret_bytes, err);
+    if (reuse)
+        reuse->reads_code = r.reads_code;
     schema_maker_done(&r.out);
     schema_map_done(&r.texts);
     free(r.types);
@@ -156,7 +171,7 @@ int schema_read(const void *data, size_t bytes, void *ret, size_t room, size_t *
     int rc = dies_open(data, bytes, &dies);
     if (rc)
         return err_set(err, rc, "its debug information is more than can be read");
-    rc = schema_read_with(data, bytes, &dies, ret, room, ret_bytes, err);
+    rc = schema_read_with(data, bytes, &dies, NULL, ret, room, ret_bytes, err);
     dies_done(&dies);
     return rc;
 }

@@ -25,7 +25,8 @@ typedef struct SchemaReader {
     uint32_t *scopes; /* by index of the DIE: text of the scopes around it */
     Buf pending;      /* pointers whose target is not read yet */
     int depth, steps;
-    int failed; /* KEEL_E… */
+    int failed;     /* KEEL_E… */
+    int reads_code; /* something of it was looked up among the code's bytes */
     /* Of the unit being read: */
     uint32_t unit;
     int is_cxx;

@@ -35,7 +35,7 @@ static const SchemaSection *section_at(const SchemaSections *s, uint64_t address
 
 /* ---- what an address means, wherever it is ---- */
 
-static Hash meaning(const SchemaReader *r, const SchemaSections *sections, uint64_t address)
+static Hash meaning(SchemaReader *r, const SchemaSections *sections, uint64_t address)
 {
     const Schema look = {.statics = SCHEMA_LIST(r->out.statics, SchemaStatic),
                          .static_count = (uint32_t)SCHEMA_COUNT(r->out.statics, SchemaStatic),
@@ -60,6 +60,7 @@ static Hash meaning(const SchemaReader *r, const SchemaSections *sections, uint6
     const SchemaSection *s = section_at(sections, address);
     if (!s || !s->data)
         return mix(5, (Hash){s != NULL, 0}, (Hash){0});
+    r->reads_code |= (s->head.sh_flags & SHF_EXECINSTR) != 0;
     uint64_t left = s->head.sh_size - (address - s->head.sh_addr);
     const uint8_t *bytes = s->data + (address - s->head.sh_addr);
     size_t most = left < TEXT_MOST ? (size_t)left : TEXT_MOST;
@@ -213,6 +214,7 @@ void schema_place_statics(SchemaReader *r, const SchemaSections *sections)
             v.init = before->init;
             v.init_at = before->init_at;
         } else if (s->data && s->place != SCHEMA_CACHE) {
+            r->reads_code |= (s->head.sh_flags & SHF_EXECINSTR) != 0;
             read_initial(r, s, &v);
         }
         list[kept++] = v;

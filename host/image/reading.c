@@ -40,12 +40,18 @@ static int check_inspection(const ReadingPart *part, Reading *reading, Error *er
     return inspection_check(part->data, part->bytes, err);
 }
 
+static int check_sources(const ReadingPart *part, Reading *reading, Error *err)
+{
+    return sources_check(part->data, part->bytes, &reading->anatomy, err);
+}
+
 static const struct {
     uint32_t tag;
     int (*check)(const ReadingPart *part, Reading *reading, Error *err);
 } CHECKS[] = {{READING_ANATOMY, check_anatomy},
               {READING_SCHEMA, check_schema},
-              {READING_INSPECTION, check_inspection}};
+              {READING_INSPECTION, check_inspection},
+              {READING_SOURCES, check_sources}};
 
 static size_t round_up(size_t bytes)
 {
@@ -145,6 +151,7 @@ int reading_check(const void *data, size_t bytes, Reading *ret, Error *err)
     }
     reading.count = head.count;
     reading.references = 1;
+    reading.memfd = -1;
     *ret = reading;
     return KEEL_OK;
 }
@@ -166,8 +173,8 @@ int reading_open(int memfd, Reading **ret, Error *err)
                  ? err_errno(err, KEEL_ENOMEM, errno, "what was read of it can't be mapped")
                  : reading_check(mapping, (size_t)st.st_size, reading, err);
     }
-    close(memfd);
     if (rc) {
+        close(memfd);
         if (mapping != MAP_FAILED)
             munmap(mapping, (size_t)st.st_size);
         free(reading);
@@ -176,6 +183,7 @@ int reading_open(int memfd, Reading **ret, Error *err)
     atomic_init(&reading->references, 1);
     reading->mapping = mapping;
     reading->mapped = (size_t)st.st_size;
+    reading->memfd = memfd;
     *ret = reading;
     return KEEL_OK;
 }
@@ -192,6 +200,8 @@ void reading_free(Reading *reading)
         return;
     if (reading->mapping)
         munmap(reading->mapping, reading->mapped);
+    if (reading->memfd >= 0)
+        close(reading->memfd);
     free(reading);
 }
 
@@ -218,6 +228,12 @@ const Anatomy *reading_anatomy(const Reading *reading, const char **ret_why)
 const Schema *reading_schema(const Reading *reading, const char **ret_why)
 {
     return reading_part(reading, READING_SCHEMA, ret_why) ? &reading->schema : NULL;
+}
+
+const Sources *reading_sources(const Reading *reading)
+{
+    const ReadingPart *part = reading_part(reading, READING_SOURCES, NULL);
+    return part ? part->data : NULL;
 }
 
 const Inspection *reading_inspection(const Reading *reading, const char **ret_why)

@@ -14,11 +14,13 @@
 #include "image/anatomy.h"
 #include "image/inspect.h"
 #include "image/schema.h"
+#include "image/sources.h"
 
 enum {
     READING_ANATOMY = 1,    /* image/anatomy.h */
     READING_SCHEMA = 2,     /* image/schema.h */
     READING_INSPECTION = 3, /* image/inspect.h */
+    READING_SOURCES = 4,    /* image/sources.h */
     READING_PARTS = 8,      /* the most that one has */
     READING_WHY_BYTES = 256
 };
@@ -45,6 +47,7 @@ typedef struct Reading {
     Schema schema;                    /* the same */
     void *mapping;                    /* of reading_open */
     size_t mapped;
+    int memfd;                   /* of reading_open: the same bytes, sealed */
     _Atomic uint32_t references; /* of reading_open */
 } Reading;
 
@@ -53,6 +56,11 @@ typedef struct Reading {
 /* One part after the other; fails only when none could be read, with the first one's sentence. */
 int reading_make(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
                  Error *err);
+
+/* The same reading, begun from `before`, one of another image: what is the same in both for sure is
+ * taken over. `before` is checked; when it is NULL or not one, it is as if there were none. */
+int reading_make_after(const void *data, size_t bytes, const void *before, size_t before_bytes,
+                       void *ret, size_t room, size_t *ret_bytes, Error *err);
 
 typedef struct ReadingRow {
     uint32_t tag;
@@ -81,6 +89,8 @@ const ReadingPart *reading_part(const Reading *reading, uint32_t tag, const char
 /* The anatomy, the schema, the inspection, or NULL as above. */
 const Anatomy *reading_anatomy(const Reading *reading, const char **ret_why);
 const Schema *reading_schema(const Reading *reading, const char **ret_why);
+/* The sources, or NULL. */
+const Sources *reading_sources(const Reading *reading);
 const Inspection *reading_inspection(const Reading *reading, const char **ret_why);
 
 #endif

@@ -373,12 +373,13 @@ int trial_run(Trial *trial, const TrialRequest *request, TrialDone *done, void *
     return KEEL_OK;
 }
 
-int trial_read(Trial *trial, Image *image, TrialReadDone *done, void *user, Error *err)
+int trial_read(Trial *trial, Image *image, Reading *before, TrialReadDone *done, void *user,
+               Error *err)
 {
     TrialJob *job = NULL;
     if (trial->closing)
         return err_set(err, KEEL_ECANCELED, "the host is closing");
-    int rc = trial_job_new_read(image, ++trial->next_id, &job, err);
+    int rc = trial_job_new_read(image, before, ++trial->next_id, &job, err);
     if (rc)
         return rc;
     job->read_done = done;

@@ -99,7 +99,9 @@ int trial_run(Trial *trial, const TrialRequest *request, TrialDone *done, void *
 typedef void TrialReadDone(Reading *reading, const Error *err, void *user);
 
 /* Has the helper read the image: in a child without any system call but memory's, with seconds of
- * time. `done` is called once, later, unless this fails. */
-int trial_read(Trial *trial, Image *image, TrialReadDone *done, void *user, Error *err);
+ * time. `before`: what was read of the image that this one follows, or NULL; what is the same for
+ * sure is taken from there. `done` is called once, later, unless this fails. */
+int trial_read(Trial *trial, Image *image, Reading *before, TrialReadDone *done, void *user,
+               Error *err);
 
 #endif

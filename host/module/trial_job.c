@@ -152,7 +152,7 @@ int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Erro
     return KEEL_OK;
 }
 
-int trial_job_new_read(Image *image, uint64_t id, TrialJob **ret, Error *err)
+int trial_job_new_read(Image *image, Reading *before, uint64_t id, TrialJob **ret, Error *err)
 {
     TrialJob *job = calloc(1, sizeof *job);
     if (!job)
@@ -167,6 +167,11 @@ int trial_job_new_read(Image *image, uint64_t id, TrialJob **ret, Error *err)
                                    .hash = image->hash,
                                    .fd_count = 1,
                                    .time_limit_ns = TRIAL_TIME_LIMIT_NS};
+    if (before && before->memfd >= 0) {
+        job->before = reading_ref(before);
+        job->wire.before_bytes = before->mapped;
+        job->wire.fd_count++;
+    }
     *ret = job;
     return KEEL_OK;
 }
@@ -178,6 +183,7 @@ void trial_job_free(TrialJob *job)
     if (job->image)
         image_unref(job->image);
     image_unref(job->from);
+    reading_free(job->before);
     if (job->payload >= 0)
         close(job->payload);
     if (job->feed >= 0)
@@ -198,6 +204,8 @@ int trial_job_send(const TrialJob *job, int fd, Error *err)
         fds[last++] = job->feed;
     if (job->from)
         fds[last] = job->from->memfd;
+    if (job->before)
+        fds[1] = job->before->memfd;
     size_t fd_bytes = job->wire.fd_count * sizeof(int);
     struct iovec part = {.iov_base = (void *)(uintptr_t)&job->wire, .iov_len = sizeof job->wire};
     struct msghdr message = {.msg_iov = &part,

@@ -9,6 +9,7 @@ struct TrialJob {
     TrialJob *next;
     TrialWireRequest wire;
     Image *image, *from;          /* from: NULL, or the one before */
+    Reading *before;              /* of a reading: NULL, or the one to begin from */
     int payload;                  /* a sealed memfd */
     int view_fds[STATE_VIEW_FDS]; /* the pin's, not owned */
     int feed;                     /* a descriptor of its own, or -1 */
@@ -20,7 +21,7 @@ struct TrialJob {
 
 /* Copies all but the view's descriptors and takes a reference to the image. */
 int trial_job_new(const TrialRequest *request, uint64_t id, TrialJob **ret, Error *err);
-int trial_job_new_read(Image *image, uint64_t id, TrialJob **ret, Error *err);
+int trial_job_new_read(Image *image, Reading *before, uint64_t id, TrialJob **ret, Error *err);
 void trial_job_free(TrialJob *job);
 
 /* Sends it with its descriptors. 0, or KEEL_EIO. */

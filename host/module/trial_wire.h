@@ -16,7 +16,8 @@ enum {
     TRIAL_WIRE_FDS = 4 + STATE_VIEW_FDS
 };
 
-/* What the helper is asked for. To read needs the image alone; a shadow's `inputs` are what
+/* What the helper is asked for. To read needs the image, and
+ * perhaps the reading of the one before; a shadow's `inputs` are what
  * carry_save made. */
 enum { TRIAL_WIRE_TRY, TRIAL_WIRE_READ, TRIAL_WIRE_SHADOW };
 
@@ -46,6 +47,7 @@ typedef struct TrialWireRequest {
     /* To migrate: both schemas are parts of the payload, behind `saved`. */
     uint64_t from_schema_bytes, to_schema_bytes, from_bytes;
     MigratePlace from_place;
+    uint64_t before_bytes; /* to read: of that reading, 0: there is none */
     uint32_t from_static_count, from_saves;
     StateSpan from_statics[STATE_SPANS];
     uint8_t view_plain[STATE_VIEW_BYTES];

@@ -43,6 +43,15 @@ void changes_forget(Swapper *swapper)
     }
 }
 
+static void tell(const Image *image, const Reading *reading)
+{
+    const Sources *s = reading_sources(reading);
+    if (s && s->reused)
+        log_debug("swap", "%s was read; of what was read before it, %s still held", image->path,
+                  s->reused & SOURCES_SCHEMA ? "all but the fingerprints"
+                                             : "types and lines of the source");
+}
+
 static void answered(Reading *reading, const Error *err, void *user)
 {
     Question *question = user;
@@ -50,6 +59,7 @@ static void answered(Reading *reading, const Error *err, void *user)
     if (reading) {
         if (!group->swapper->closing)
             remember(group->swapper, question->image->hash, reading);
+        tell(question->image, reading);
         image_set_reading(question->image, reading);
     } else {
         log_debug("swap", "%s could not be read: %s", question->image->path, err->text);
@@ -76,7 +86,7 @@ static void answered(Reading *reading, const Error *err, void *user)
     group_unref(group);
 }
 
-static void ask(Attempt *attempt, Image *image)
+static void ask(Attempt *attempt, Image *image, Reading *before)
 {
     Trial *reader = attempt->group->swapper->reader;
     Error err = {0};
@@ -90,7 +100,7 @@ static void ask(Attempt *attempt, Image *image)
     if (!question)
         return;
     *question = (Question){attempt->group, image_ref(image)};
-    if (trial_read(reader, image, answered, question, &err)) {
+    if (trial_read(reader, image, before, answered, question, &err)) {
         log_debug("swap", "%s could not be read: %s", image->path, err.text);
         image_unref(question->image);
         free(question);
@@ -103,12 +113,13 @@ static void ask(Attempt *attempt, Image *image)
 void changes_ask(Attempt *attempt)
 {
     if (!attempt->asked)
-        ask(attempt, attempt->image);
+        ask(attempt, attempt->image,
+            attempt->from ? (Reading *)(uintptr_t)image_reading(attempt->from) : NULL);
 }
 
 void changes_ask_from(Attempt *attempt)
 {
-    ask(attempt, attempt->from);
+    ask(attempt, attempt->from, NULL);
 }
 
 void changes_await(Attempt *attempt, AttemptThen *then)

@@ -163,7 +163,7 @@ static void what_could_change_is_refused(void **unused)
 typedef struct Ask {
     Trial *trial;
     Image *image;
-    Reading *reading;
+    Reading *before, *reading;
     Error err;
     int rc;
     sem_t done;
@@ -180,7 +180,7 @@ static void answered(Reading *reading, const Error *err, void *user)
 static void put(void *user)
 {
     Ask *ask = user;
-    ask->rc = trial_read(ask->trial, ask->image, answered, ask, &ask->err);
+    ask->rc = trial_read(ask->trial, ask->image, ask->before, answered, ask, &ask->err);
     if (ask->rc)
         sem_post(&ask->done);
 }
