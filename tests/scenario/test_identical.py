@@ -126,6 +126,17 @@ class Identical(keeltest.KeelTest):
         live.wait("generation 2 → 3 .*changed: frame$", after=mark)
         live.end()
 
+    def test_a_reading_begins_from_the_one_before(self):
+        live = self.start("--verbose")
+        self.place(module(2), "m.so")
+        live.wait("generation 1 → 2 .*changed: frame$")
+        mark = live.mark()
+        self.place(module(3), "m.so")
+        live.wait("was read; of what was read before it, all but the fingerprints still held$",
+                  after=mark)
+        live.wait("generation 2 → 3 .*changed: frame$", after=mark)
+        live.end()
+
     def test_a_report_names_what_changed(self):
         reports = self.path("reports")
         self.place(module(), "m.so")

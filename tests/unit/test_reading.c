@@ -207,8 +207,15 @@ static void the_helper_reads(void **unused)
         if (!ask.reading)
             fail_msg("%s", ask.err.text);
         assert_true(reading_anatomy(ask.reading, NULL)->function_count > 3);
-        if (i < 2)
-            reading_free(ask.reading);
+        /* From nothing, then each from the one before, of the same bytes: all of it holds. */
+        const Sources *s = reading_sources(ask.reading);
+        assert_non_null(s);
+        assert_int_equal(s->reused, i && (s->rest.low || s->rest.high)
+                                        ? SOURCES_DEBUG | SOURCES_SCHEMA
+                                    : i ? SOURCES_DEBUG
+                                        : 0);
+        reading_free(ask.before);
+        ask.before = i < 2 ? ask.reading : NULL;
     }
     /* It belongs to the image, and to a second copy of the same bytes as well. */
     Image *copy = NULL;
