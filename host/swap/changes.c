@@ -3,6 +3,7 @@
  * questions that are under way. Never refuses: what can't be read is only not known. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "image/compare.h"
@@ -12,14 +13,27 @@
 typedef struct Question {
     Group *group;
     Image *image;
+    Hash place;
 } Question;
 
-static void remember(Swapper *swapper, Hash hash, Reading *reading)
+static void remember(Swapper *swapper, Hash hash, Hash place, Reading *reading)
 {
     SwapReading *oldest = &swapper->readings[swapper->readings_at];
     swapper->readings_at = (swapper->readings_at + 1) % SWAP_READINGS;
     reading_free(oldest->reading);
-    *oldest = (SwapReading){hash, reading_ref(reading)};
+    *oldest = (SwapReading){hash, place, reading_ref(reading)};
+}
+
+/* The last that was read from the same place, or NULL. */
+static Reading *last_of(const Swapper *swapper, Hash place)
+{
+    for (uint32_t i = 1; i <= SWAP_READINGS; i++) {
+        const SwapReading *r =
+            &swapper->readings[(swapper->readings_at + SWAP_READINGS - i) % SWAP_READINGS];
+        if (r->reading && (place.low || place.high) && hash_equal(r->place, place))
+            return r->reading;
+    }
+    return NULL;
 }
 
 /* Nonzero: these bytes were read before. */
@@ -58,7 +72,7 @@ static void answered(Reading *reading, const Error *err, void *user)
     Group *group = question->group;
     if (reading) {
         if (!group->swapper->closing)
-            remember(group->swapper, question->image->hash, reading);
+            remember(group->swapper, question->image->hash, question->place, reading);
         tell(question->image, reading);
         image_set_reading(question->image, reading);
     } else {
@@ -86,7 +100,7 @@ static void answered(Reading *reading, const Error *err, void *user)
     group_unref(group);
 }
 
-static void ask(Attempt *attempt, Image *image, Reading *before)
+static void ask(Attempt *attempt, Image *image)
 {
     Trial *reader = attempt->group->swapper->reader;
     Error err = {0};
@@ -99,7 +113,10 @@ static void ask(Attempt *attempt, Image *image, Reading *before)
     Question *question = malloc(sizeof *question);
     if (!question)
         return;
-    *question = (Question){attempt->group, image_ref(image)};
+    *question = (Question){attempt->group, image_ref(image), {0}};
+    if (!attempt->trust.fault)
+        question->place = hash_bytes(image->path, strlen(image->path));
+    Reading *before = last_of(attempt->group->swapper, question->place);
     if (trial_read(reader, image, before, answered, question, &err)) {
         log_debug("swap", "%s could not be read: %s", image->path, err.text);
         image_unref(question->image);
@@ -113,13 +130,12 @@ static void ask(Attempt *attempt, Image *image, Reading *before)
 void changes_ask(Attempt *attempt)
 {
     if (!attempt->asked)
-        ask(attempt, attempt->image,
-            attempt->from ? (Reading *)(uintptr_t)image_reading(attempt->from) : NULL);
+        ask(attempt, attempt->image);
 }
 
 void changes_ask_from(Attempt *attempt)
 {
-    ask(attempt, attempt->from, NULL);
+    ask(attempt, attempt->from);
 }
 
 void changes_await(Attempt *attempt, AttemptThen *then)

@@ -72,6 +72,7 @@ typedef struct Handover {
 enum { SWAP_READINGS = 4 };
 typedef struct SwapReading {
     Hash hash;
+    Hash place;       /* of its path; 0: nobody vouches for it, so nothing begins from it */
     Reading *reading; /* NULL: a free place */
 } SwapReading;
 
