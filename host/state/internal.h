@@ -204,7 +204,7 @@ typedef struct RemoteFree {
     uint64_t life; /* in which it was the caller's */
 } RemoteFree;
 
-enum { STATE_TRIM_PAGES = 2048 }; /* that a commit gives back at most */
+enum { STATE_TRIM_PAGES = 512 }; /* that a commit gives back at most */
 
 struct State {
     /* First, so that heap.host leads here. */

@@ -280,7 +280,7 @@ static void hot_and_cold_pages(void **unused)
 /* Memory that isn't used any more goes back, a bounded part in each commit, and comes back zero. */
 static void trims_a_bit_in_each_commit(StateTier tier)
 {
-    enum { PAGES = 5 * STATE_TRIM_PAGES, BYTES = PAGES * 4096 };
+    enum { PAGES = 12 * STATE_TRIM_PAGES, BYTES = PAGES * 4096 };
     State *state;
     Error err = {0};
     StateOptions options = {.tier = tier, .copy_limit_bytes = UINT64_C(1) << 30};
@@ -307,10 +307,11 @@ static void trims_a_bit_in_each_commit(StateTier tier)
             assert_int_equal(arena_head(state)->high, high);
         }
     }
-    assert_in_range(first - high, 4 * STATE_TRIM_PAGES, PAGES + 16);
-    assert_in_range(commits, 5, 8);
+    assert_in_range(first - high, 10 * STATE_TRIM_PAGES, PAGES + 16);
+    assert_in_range(commits, 11, 14);
     assert_int_equal(fstat(state->arena_fd, &after), 0);
-    assert_true((before.st_blocks - after.st_blocks) * 512 >= (int64_t)4 * STATE_TRIM_PAGES * 4096);
+    assert_true((before.st_blocks - after.st_blocks) * 512 >=
+                (int64_t)10 * STATE_TRIM_PAGES * 4096);
     large = state_alloc(state, "char", "", 1, 1, BYTES);
     for (size_t i = 0; i < BYTES; i += 64)
         assert_int_equal(large[i], 0);
