@@ -108,9 +108,11 @@ static int make_range(HashFill *fill, const PinReader *reader, uint64_t first, u
     while (first < last) {
         if (atomic_load(&fill->stop))
             return KEEL_ECANCELED;
-        uint64_t at = checkpoint_next(state->store.fd, SEEK_DATA, first, last,
-                                      state->store.head->base_offset);
+        uint64_t base = state->store.head->base_offset;
+        uint64_t at = checkpoint_next(state->store.fd, SEEK_DATA, first, last, base);
         uint64_t end = last < at + LOOK ? last : at + LOOK;
+        end = at < end ? checkpoint_next(state->store.fd, SEEK_HOLE, at, end, base) : end;
+        end = end > at || at == last ? end : at + 1;
         for (first = at; first < end; first++)
             leaves_set(state, fill->leaves, (uint32_t)first, pin_read(reader, (uint32_t)first));
     }

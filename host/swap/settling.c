@@ -97,10 +97,13 @@ void group_look_now(Group *group)
         uv_timer_start(&group->timer, look_again, 0, 0);
 }
 
-/* May the file become whole by waiting? A writer has it, or it ends early, or has not begun. */
-static int unfinished(int code)
+/* May the file become whole by waiting? A writer has it, or it ends early, or has not begun, or the
+ * old one was removed before the new one is there. */
+static int unfinished(const Group *group)
 {
-    return code == KEEL_EPARTIAL || code == KEEL_EBUSY;
+    int code = group->err.code;
+    return code == KEEL_EPARTIAL || code == KEEL_EBUSY ||
+           (code == KEEL_ENOTFOUND && group->flags & SWAP_EVENT);
 }
 
 /* A file that isn't complete yet: look again until it has stood still for a while. */
@@ -109,7 +112,7 @@ static int wait_for_whole(Group *group, int look_ms)
     int64_t now = clock_now_ns();
     if (!group->partial_since_ns)
         group->partial_since_ns = now;
-    if (group->err.code == KEEL_EPARTIAL && now - group->partial_since_ns > PARTIAL_PATIENCE_NS)
+    if (group->err.code != KEEL_EBUSY && now - group->partial_since_ns > PARTIAL_PATIENCE_NS)
         return 0;
     if (!group->timer_open) {
         uv_timer_init(loop_uv(group->swapper->loop), &group->timer);
@@ -135,7 +138,7 @@ static void was_read(uv_work_t *work, int status)
                 attempt->path);
         look_ms = REWRITE_QUIET_MS;
     }
-    if (unfinished(group->err.code) && wait_for_whole(group, look_ms))
+    if (unfinished(group) && wait_for_whole(group, look_ms))
         return;
     group->settled(group);
 }

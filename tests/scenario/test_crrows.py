@@ -29,8 +29,8 @@ class Files(keeltest.KeelTest):
             subprocess.run([how, big(number), self.path("m.so")], check=True)
             host.wait("build %d runs" % number)
         host.frames_pass(5)
-        self.assertEqual(host.slot()["swaps"], 5)
-        self.assertEqual(host.slot()["refused"], 0)
+        self.assertEqual(host.slot()["swaps"], 5, host.story())
+        self.assertEqual(host.slot()["refused"], 0, host.story())
         host.end()
 
     def test_bad_files_leave_no_copies(self):
