@@ -52,7 +52,7 @@ static const char *actor(const TrialResult *result, char *room, size_t bytes)
     else if (strcmp(result->phase, "frame") == 0)
         snprintf(room, bytes, "its frame %u", result->frames_run + 1);
     else
-        snprintf(room, bytes, "its %s", result->phase);
+        snprintf(room, bytes, "%s%s", *result->phase ? "its " : "it", result->phase);
     return room;
 }
 

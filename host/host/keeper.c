@@ -268,9 +268,11 @@ static void find_module(Slot *slot, const char *modules)
     if (rc == KEEL_OK) {
         rc = brought_use_image(slot->brought, image, slot, &why);
     }
-    if (rc)
-        log_warn("state", "%s: only a build of the same types can go on with this state: %s",
+    if (rc) {
+        snprintf(slot->brought->why, sizeof slot->brought->why, "%.300s", why.text);
+        log_warn("state", "%s: only the build that ran then can go on with this state: %s",
                  slot->name, why.text);
+    }
 }
 
 static int begin_journal(Keeper *keeper, const char *path, Error *err)

@@ -238,6 +238,8 @@ int state_commit(State *state, Error *err)
     if (code != 0)
         return code;
     store->head->stage_count = statics_stage(state);
+    if (!store->head->statics_noted && !state->note_fresh)
+        store->head->statics_before = 0; /* the arena goes on without a note */
     store->head->note_next = state->note_fresh ? !store->head->note_which : store->head->note_which;
     kill_point();
     atomic_store_explicit(&store->head->phase, STORE_COPYING, memory_order_release);

@@ -24,7 +24,8 @@ enum {
     HEAP_BINS = 128,
     SMALL_MAX = 4096, /* the largest slot, its head included */
     HEAD_BYTES = 16,
-    STATIC_PAGES_MAX = 65536 /* 256 MiB of writable data in one image */
+    STATIC_PAGES_MAX = 65536, /* 256 MiB of writable data in one image */
+    STATICS_BEFORE = STATIC_PAGES_MAX / 2
 };
 
 /* ---- in the arena ---- */
@@ -122,7 +123,8 @@ typedef struct StoreHead {
     uint32_t list_count, stage_count;
     uint64_t sequence; /* boundaries so far */
     uint32_t static_pages;
-    uint32_t statics_noted; /* the statics are those of the image that the note names */
+    uint32_t statics_noted;  /* the statics are those of the image that the note names; else */
+    uint32_t statics_before; /* so many pages from STATICS_BEFORE on hold those, or 0 */
     /* What the host has to say of the boundary, twice: the one that counts is `note_which`; the
      * other is written before the phase word and counts after it. */
     uint64_t note_offset;

@@ -125,6 +125,7 @@ int recover_store(int arena_fd, int store_fd, int pool_fd, Error *err)
         StoreHead *live = (StoreHead *)store.at;
         if (head.phase == STORE_COPYING) {
             live->sequence++;
+            live->statics_noted |= head.note_next != head.note_which;
             live->note_which = head.note_next;
         }
         live->list_count = live->stage_count = 0;

@@ -12,10 +12,12 @@ typedef struct Brought {
     Buf note;         /* the same as bytes */
     uint8_t *statics; /* of the image that ran, span after span, each filled up to whole pages */
     uint64_t statics_bytes;
-    char from[4200];  /* the file, or "memory": for sentences */
-    Image *image;     /* the build that ran, where it came with the state; or NULL */
-    Generation ghost; /* the generation of then, as far as memory goes; image NULL: not to be had */
-    int installed;    /* a build was given it, which did not stay if another is */
+    char from[4200]; /* the file, or "memory": for sentences */
+    Image *image;    /* the build that ran, where it came with the state; or NULL */
+    Generation
+        ghost;     /* the generation of then, as far as memory goes; image NULL: not to be had, */
+    char why[400]; /* for this reason */
+    int installed; /* a build was given it, which did not stay if another is */
 } Brought;
 
 /* `statics` may be NULL; both are copied. KEEL_EDATA: the note is no keepsake. */
@@ -25,7 +27,7 @@ void brought_free(Brought *brought);
 
 /* Takes over the image that ran, as it was kept: maps it where it was, with its statics and without
  * running any of it, and has the state's checkpoint hold these. From there the rules of migration
- * carry all to another build. On failure there is none, and only builds of the same types fit. */
+ * carry all to another build. On failure only the same build fits. */
 int brought_use_image(Brought *brought, Image *image, Slot *slot, Error *err);
 /* Nothing runs in the slot and its state is as it was brought: its checkpoint holds the statics of
  * then again. */

@@ -176,10 +176,15 @@ static void go_on(Attempt *attempt, Error *err)
     if (attempt->proven)
         return;
     const Generation *ghost = brought_ghost(brought);
-    if (ghost) {
-        attempt->from = image_ref(ghost->image);
-        migrating_look(attempt);
+    if (!ghost) { /* nothing would tell its types from those of then */
+        err_set(err, KEEL_EREFUSED,
+                "%s: the state that was kept is of another build, and no rule can carry it over: "
+                "%s; run that build, or start anew with another folder",
+                slot->name, brought->why);
+        return;
     }
+    attempt->from = image_ref(ghost->image);
+    migrating_look(attempt);
     pin_state(attempt);
 }
 

@@ -187,6 +187,7 @@ class Handover(keeltest.KeelTest):
         source = SOURCE.replace("void *block;", "void *block; char *big;")
         return build(source % {"build": number, "each": each, "more": "", "table": ""})
 
+    @unittest.skipIf("thread" in keeltest.SANITIZED, "ThreadSanitizer's shadow of it is above a trial's memory")
     def test_a_large_state_is_hashed_beside_frames(self):
         """The pages of 320 MiB that frames don't write are no boundary's work."""
         self.place(self.large(1))
