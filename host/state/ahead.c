@@ -73,15 +73,18 @@ static int overlap(const struct Ahead *ahead, uint32_t first, uint32_t count)
     return 0;
 }
 
-/* The base must have the only version of each page, so that it can be written there. */
-static int is_pooled(const State *state, uint32_t first, uint32_t count)
+/* The base must have the only version of each page, so that it can be written there. The page
+ * behind the last one of these of which the pool has one, or 0. */
+static uint32_t pooled_end(const State *state, uint32_t first, uint32_t count)
 {
     const Store *store = &state->store;
-    uint32_t id = state->data_first + first;
-    for (uint32_t i = 0; i < store->pooled_count; i++)
-        if (store->pooled[i] - id < count)
-            return 1;
-    return 0;
+    uint32_t id = state->data_first + first, end = 0;
+    for (uint32_t i = 0; i < store->pooled_count; i++) {
+        uint32_t at = store->pooled[i] - id;
+        if (at < count && first + at + 1 > end)
+            end = first + at + 1;
+    }
+    return end;
 }
 
 static int add_range(struct Ahead *ahead, uint32_t first, uint32_t count)
@@ -111,7 +114,7 @@ static uint32_t place_between(const State *state, uint32_t pages)
         uint32_t end = run + count;
         while (end - run >= pages) {
             int taken = overlap(state->ahead, end - pages, pages);
-            if (!taken && !is_pooled(state, end - pages, pages))
+            if (!taken && !pooled_end(state, end - pages, pages))
                 return end - pages;
             end = taken ? state->ahead->ranges[taken - 1].first : run;
         }
@@ -133,7 +136,10 @@ static uint32_t place_above(const State *state, uint32_t pages)
     for (uint32_t i = 0; i < ahead->range_count; i++)
         if (ahead->ranges[i].first >= top && ahead->ranges[i].first + ahead->ranges[i].count > low)
             low = ahead->ranges[i].first + ahead->ranges[i].count;
-    return low < room && pages <= room - low && !is_pooled(state, low, pages) ? low : 0;
+    uint32_t past;
+    while (low < room && pages <= room - low && (past = pooled_end(state, low, pages)))
+        low = past;
+    return low < room && pages <= room - low ? low : 0;
 }
 
 uint32_t ahead_place(State *state, uint32_t pages)

@@ -392,6 +392,34 @@ static void between_other_runs(void **unused)
     precopy_end(p);
 }
 
+static void what_the_pool_still_has_is_gone_round(void **unused)
+{
+    (void)unused;
+    enum { BYTES = 32 << 20 };
+    if (!with_cells())
+        return;
+    char *large = state_alloc(state, "char", "", 1, 1, BYTES);
+    memset(large, 1, BYTES);
+    ok(state_commit(state, &ok_err));
+    Pin *other;
+    ok(state_pin(state, &other, &ok_err));
+    for (int i = 0; i < BYTES; i += PAGE_BYTES)
+        large[i] = 2;
+    ok(state_commit(state, &ok_err));
+    state_free(state, large);
+    ok(state_commit(state, &ok_err));
+    state_unpin(other);
+    assert_true(state->store.pooled_count > 0);
+    MigratePrecopy *p = begun();
+    ok(precopy_fill(p));
+    precopy_unpin(p);
+    write_cell(5);
+    ok(migrate(p, &ok_err));
+    assert_true(result.ahead > 0);
+    check_commit(5);
+    precopy_end(p);
+}
+
 static void parts_of_one_large_struct(void **unused)
 {
     (void)unused;
@@ -584,6 +612,7 @@ int main(void)
                                        EACH(a_stray_write_into_the_room_is_noticed),
                                        EACH(an_array_that_is_gone_is_not_there_afterwards),
                                        EACH(between_other_runs),
+                                       EACH(what_the_pool_still_has_is_gone_round),
                                        EACH(parts_of_one_large_struct),
                                        EACH(what_does_not_fit_is_named_by_the_boundary),
                                        EACH(nothing_where_it_cannot_be),
