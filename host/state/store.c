@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "state/internal.h"
 
 static uint64_t page_up(uint64_t bytes)
@@ -24,6 +25,17 @@ static void *map_lazy(uint64_t bytes)
     void *got = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return got == MAP_FAILED ? NULL : got;
+}
+
+/* Where a large map is wished: far from where the loader puts images, so that the image of a
+ * process before finds its place free (beside gibibytes of these, one start in fifty did not).
+ * Sanitizers have plans of their own. */
+static void *far_from_images(uint64_t bytes)
+{
+    static _Atomic uint64_t next = UINT64_C(0x610000000000);
+    uint64_t at = atomic_fetch_add(&next, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
+    int taken = UNDER_ASAN || UNDER_TSAN || at + bytes > UINT64_C(0x700000000000);
+    return taken ? NULL : (void *)(uintptr_t)at;
 }
 
 int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, int fd, int there,
@@ -42,8 +54,8 @@ int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, int fd, 
                       : kept_size(fd, store->map_bytes, there, err);
     if (code != 0)
         return code;
-    void *map = mmap(NULL, store->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                     store->fd, 0);
+    void *map = mmap(far_from_images(store->map_bytes), store->map_bytes, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_NORESERVE, store->fd, 0);
     if (map == MAP_FAILED)
         return err_errno(err, KEEL_ENOMEM, errno, "cannot map the checkpoint");
     store->map = map;
@@ -119,7 +131,8 @@ int store_use_pool(Store *store, int fd, Error *err)
             close(fd);
         return code;
     }
-    void *pool = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *pool = mmap(far_from_images(bytes), bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_NORESERVE, fd, 0);
     PageMeta *meta = map_lazy((uint64_t)store->page_count * sizeof *meta);
     uint8_t *busy = map_lazy(store->page_count);
     if (pool == MAP_FAILED || !meta || !busy) {
