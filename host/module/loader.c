@@ -1,6 +1,6 @@
-/* The loader thread, its queue and the list of everything that is loaded. Owns the thread, the
- * staged names, the reserved ranges and each generation that was handed back. */
-#include "module/loader.h"
+/* The loader thread, its queue and the calls from other threads. Owns the thread and each job that
+ * waits. What is loaded is in loader_live.c. */
+#include "module/loader_parts.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,49 +13,11 @@
 #include "base/log.h"
 #include "base/sanitizer.h"
 #include "fault/guard.h"
-#include "module/load.h"
-#include "module/retire.h"
-#include "module/retired.h"
 
 #define HANG_NS INT64_C(1000000000)
-#define RETRY_FIRST_NS INT64_C(1000000)
-#define RETRY_LAST_NS INT64_C(100000000)
-#define RETRY_STUCK_NS INT64_C(5000000000)
 /* So long after a load nothing is closed: the swap that it was made for comes now, and unmapping
- * what ran before would fall into it. Where swaps come without a pause, so many may wait. */
+ * what ran before would fall into it. */
 #define CALM_NS INT64_C(30000000)
-enum { CALM_WAITING = 8 };
-enum { ATTEMPTS = 20 }; /* about 1.5 s until a generation is called stuck */
-
-typedef struct LoadJob LoadJob;
-struct LoadJob {
-    LoadJob *next;
-    State *state;
-    Image *image;
-    LoaderDone *done;
-    void *user;
-};
-
-struct Loader {
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    int thread_runs, stopping;
-    int plain; /* without signal handlers */
-
-    /* Under the mutex. */
-    LoadJob *first, **end;
-    Generation *all;       /* loaded and not closed */
-    int64_t busy_since_ns; /* 0: no load runs */
-    char busy_name[IMAGE_NAME_BYTES];
-    int locked; /* the dynamic loader's lock is lost */
-    int64_t calm_until_ns;
-    LoaderStatus status;
-
-    /* The loader thread's. */
-    Stage *stage;
-    Retired retired;
-};
 
 void loader_thread_known(void)
 {
@@ -108,95 +70,12 @@ static void refuse_jobs(LoadJob *jobs, const Error *err)
 
 /* ---- loading ---- */
 
-static void finish_closed(Loader *loader, Generation *g);
-
-static int in_use(Loader *loader, const Image *image)
-{
-    int found = 0;
-    pthread_mutex_lock(&loader->mutex);
-    for (Generation *g = loader->all; g; g = g->next)
-        found |= g->image == image || g->image->memfd == image->memfd;
-    pthread_mutex_unlock(&loader->mutex);
-    return found;
-}
-
-static int overlaps(Loader *loader, const Generation *g, Error *err)
-{
-    uint64_t other = 0;
-    pthread_mutex_lock(&loader->mutex);
-    for (Generation *o = loader->all; o; o = o->next)
-        if (o != g && g->load_first < o->load_last && g->load_last > o->load_first)
-            other = o->number;
-    pthread_mutex_unlock(&loader->mutex);
-    if (other)
-        return err_set(err, KEEL_ELOAD, "%s was mapped over generation %llu", g->image->path,
-                       (unsigned long long)other);
-    if (retired_overlaps(&loader->retired, g->load_first, g->load_last))
-        return err_set(err, KEEL_ELOAD, "%s was mapped over a reserved range", g->image->path);
-    return KEEL_OK;
-}
-
-/* Closed, and where it was, is another now: it is gone, though nobody could look so far. */
-static void finish_overlapped(Loader *loader, const Generation *g)
-{
-    for (;;) {
-        pthread_mutex_lock(&loader->mutex);
-        Generation *o = loader->all;
-        while (o && (o->handle || o == g || g->load_first >= o->load_last ||
-                     g->load_last <= o->load_first))
-            o = o->next;
-        pthread_mutex_unlock(&loader->mutex);
-        if (!o)
-            return;
-        finish_closed(loader, o);
-    }
-}
-
-static int make(Loader *loader, const LoadJob *job, Generation **ret, int *ret_locked, Error *err)
-{
-    Generation *g = calloc(1, sizeof *g);
-    if (!g)
-        return err_set(err, KEEL_ENOMEM, "no memory to load %s", job->image->path);
-    LoadTry try = {.generation = g, .state = job->state, .stage = loader->stage};
-    char name[64];
-    g->number = generation_next_number();
-    int rc = KEEL_OK;
-    if (in_use(loader, job->image))
-        rc = load_copy_image(job->image, &g->image, err);
-    else
-        g->image = image_ref(job->image);
-    if (!rc)
-        rc = load_run(&try, err);
-    int is_loaded = !rc;
-    if (!rc)
-        finish_overlapped(loader, g);
-    if (!rc)
-        rc = overlaps(loader, g, err);
-    if (!rc) {
-        snprintf(name, sizeof name, "%.40s (generation %llu)", g->image->name,
-                 (unsigned long long)g->number);
-        rc = guard_range_add(g->load_first, g->load_last, g->number, name, err);
-    }
-    if (rc && is_loaded)
-        load_undo(&try);
-    *ret_locked = try.locked;
-    if (try.locked)
-        return rc; /* the loader may still use image and name: they are left to it */
-    if (rc) {
-        generation_free(g);
-        return rc;
-    }
-    g->loaded_ns = clock_now_ns();
-    *ret = g;
-    return KEEL_OK;
-}
-
 static void run_load(Loader *loader, LoadJob *job)
 {
     Error err = {0};
     Generation *g = NULL;
     int locked = 0;
-    int rc = make(loader, job, &g, &locked, &err);
+    int rc = live_load(loader, job, &g, &locked, &err);
     pthread_mutex_lock(&loader->mutex);
     loader->busy_since_ns = 0;
     loader->status.busy_with = 0;
@@ -211,85 +90,6 @@ static void run_load(Loader *loader, LoadJob *job)
     job->done(g, &err, job->user);
     image_unref(job->image);
     free(job);
-}
-
-/* ---- retiring ---- */
-
-static void unlink_generation(Loader *loader, Generation *g)
-{
-    Generation **at = &loader->all;
-    while (*at && *at != g)
-        at = &(*at)->next;
-    if (*at)
-        *at = g->next;
-}
-
-static void call_stuck(Loader *loader, Generation *g, const char *why)
-{
-    if (g->stuck)
-        return;
-    g->stuck = 1;
-    loader->status.stuck++;
-    log_warn("module", "generation %llu of %s stays in memory: %s", (unsigned long long)g->number,
-             g->image->name, why);
-}
-
-static void finish_closed(Loader *loader, Generation *g)
-{
-    char name[64];
-    snprintf(name, sizeof name, "retired generation %llu of %.24s", (unsigned long long)g->number,
-             g->image->name);
-    guard_range_remove(g->number);
-    retired_keep(&loader->retired, g->number, g->load_first, g->load_last, name);
-    stage_remove(loader->stage, g->staged);
-    pthread_mutex_lock(&loader->mutex);
-    unlink_generation(loader, g);
-    loader->status.closed++;
-    loader->status.stuck -= (uint64_t)(g->stuck != 0);
-    loader->status.reserved_ranges = (uint64_t)loader->retired.count;
-    pthread_mutex_unlock(&loader->mutex);
-    generation_free(g);
-}
-
-static void try_close(Loader *loader, Generation *g)
-{
-    Error err = {0};
-    RetireOutcome outcome = retire_try(g, &err);
-    if (outcome == RETIRE_CLOSED) {
-        finish_closed(loader, g);
-        return;
-    }
-    pthread_mutex_lock(&loader->mutex);
-    int64_t wait = RETRY_STUCK_NS;
-    if (outcome == RETIRE_BUSY && g->attempts < ATTEMPTS) {
-        wait = RETRY_FIRST_NS << (g->attempts < 7 ? g->attempts : 7);
-        if (wait > RETRY_LAST_NS)
-            wait = RETRY_LAST_NS;
-        g->attempts++;
-    } else {
-        call_stuck(loader, g, err.text);
-    }
-    g->retry_ns = outcome == RETIRE_BUSY ? clock_now_ns() + wait : INT64_MAX;
-    loader->locked |= outcome == RETIRE_LOCKED;
-    pthread_mutex_unlock(&loader->mutex);
-}
-
-/* The retiring generation that is due first, or NULL; *ret_due when. The mutex is held. */
-static Generation *next_retiring(const Loader *loader, int64_t *ret_due)
-{
-    Generation *found = NULL;
-    int waiting = 0;
-    *ret_due = INT64_MAX;
-    for (Generation *g = loader->all; g && !loader->locked; g = g->next) {
-        waiting += g->retiring && !g->stuck;
-        if (g->retiring && g->retry_ns < *ret_due) {
-            found = g;
-            *ret_due = g->retry_ns;
-        }
-    }
-    if (found && waiting <= CALM_WAITING && *ret_due < loader->calm_until_ns)
-        *ret_due = loader->calm_until_ns;
-    return found;
 }
 
 /* ---- the thread ---- */
@@ -315,7 +115,7 @@ static void *thread_main(void *user)
     pthread_mutex_lock(&loader->mutex);
     for (;;) {
         int64_t due;
-        Generation *g = next_retiring(loader, &due);
+        Generation *g = live_next(loader, &due);
         LoadJob *job = loader->first;
         if (loader->stopping)
             break;
@@ -334,7 +134,7 @@ static void *thread_main(void *user)
             run_load(loader, job);
         } else if (g && due <= clock_now_ns()) {
             pthread_mutex_unlock(&loader->mutex);
-            try_close(loader, g);
+            live_close(loader, g);
         } else {
             wait_until(loader, due);
             continue;
@@ -367,7 +167,6 @@ static int start_thread(Loader *loader, Error *err)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (number)
         return err_errno(err, KEEL_ENOMEM, number, "the loader's thread can't be started");
-    loader->thread_runs = 1;
     return KEEL_OK;
 }
 
@@ -436,39 +235,6 @@ static int join_thread(Loader *loader)
     return pthread_timedjoin_np(loader->thread, NULL, &until);
 }
 
-static _Atomic int code_left; /* generations that no loader has any more, or a thread in one */
-
-int loader_left(void)
-{
-    return atomic_load(&code_left);
-}
-
-/* What can't be closed lives as long as the process; threads may be in it. */
-static void leave_behind(Generation *g)
-{
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static Generation *left_behind;
-    pthread_mutex_lock(&mutex);
-    g->next = left_behind;
-    left_behind = g;
-    pthread_mutex_unlock(&mutex);
-    atomic_fetch_add(&code_left, 1);
-}
-
-static int close_at_end(Generation *g)
-{
-    Error err;
-    RetireOutcome outcome = RETIRE_BUSY;
-    if (!g->retiring || g->retry_ns == INT64_MAX)
-        return 0;
-    for (int i = 0; i < ATTEMPTS && outcome == RETIRE_BUSY; i++) {
-        if (i)
-            nanosleep(&(struct timespec){.tv_nsec = RETRY_FIRST_NS}, NULL);
-        outcome = retire_try(g, &err);
-    }
-    return outcome == RETIRE_CLOSED;
-}
-
 void loader_free(Loader *loader)
 {
     if (!loader)
@@ -484,27 +250,13 @@ void loader_free(Loader *loader)
     if (join_thread(loader)) {
         log_warn("module", "%s still keeps the loader's thread; it is left behind",
                  loader->busy_name);
-        atomic_fetch_add(&code_left, 1);
+        live_left_behind();
         stage_remove_all(loader->stage);
         return; /* the thread uses all the rest */
     }
-    /* What can be closed is; the rest stays mapped, with its image, name and list entry: threads
-     * may be in it. */
     guard_thread_begin(NULL);
-    int left = 0;
-    while (loader->all && !loader->locked) {
-        Generation *g = loader->all;
-        if (close_at_end(g)) {
-            finish_closed(loader, g);
-            continue;
-        }
-        loader->all = g->next;
-        leave_behind(g);
-        left++;
-    }
+    int left = live_end(loader);
     guard_thread_end();
-    if (loader->locked)
-        atomic_fetch_add(&code_left, 1);
     if (left)
         log_warn("module", "%d generation%s in memory at the end", left,
                  left == 1 ? " stays" : "s stay");
