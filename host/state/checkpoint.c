@@ -238,7 +238,7 @@ int state_commit(State *state, Error *err)
     if (code != 0)
         return code;
     store->head->stage_count = statics_stage(state);
-    if (!store->head->statics_noted && !state->note_fresh)
+    if (!store->head->statics_noted && !state->note_fresh && !state->opening)
         store->head->statics_before = 0; /* the arena goes on without a note */
     store->head->note_next = state->note_fresh ? !store->head->note_which : store->head->note_which;
     kill_point();
@@ -252,8 +252,9 @@ int state_commit(State *state, Error *err)
     dirty += store->head->stage_count;
     kill_point();
     store->head->sequence++;
-    store->head->note_which = store->head->note_next;
     store->head->statics_noted |= (uint32_t)state->note_fresh;
+    atomic_thread_fence(memory_order_release); /* recover_store tells by the next line */
+    store->head->note_which = store->head->note_next;
     state->note_fresh = 0;
     atomic_store_explicit(&store->head->phase, STORE_IDLE, memory_order_release);
     kill_point();

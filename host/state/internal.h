@@ -252,6 +252,7 @@ struct State {
     char kept_why[160];
     int resumed;    /* it held a state when it was opened */
     int note_fresh; /* for the next commit */
+    int opening;    /* nothing has changed since the process before */
 
     uint64_t commits, dirty_pages_last, commit_ns_last;
 };

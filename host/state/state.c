@@ -100,7 +100,9 @@ static int open_at(const StateOptions *o, KeptFiles *kept, uint64_t base, uint64
             pages_init(state);
         state->live_high = arena_head(state)->high;
         shim_init(state);
+        state->opening = 1;
         code = state_commit(state, err);
+        state->opening = 0;
     }
     if (code != 0) {
         state_close(state);

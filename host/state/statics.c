@@ -107,9 +107,11 @@ static void keep_before(State *state, uint64_t pages)
 {
     Store *store = &state->store;
     StoreHead *head = store->head;
-    if (!state->kept || !head->statics_noted || pages > STATICS_BEFORE ||
-        head->static_pages > STATICS_BEFORE)
+    if (!state->kept || !head->statics_noted)
         return;
+    head->statics_before = 0;
+    if (pages > STATICS_BEFORE || head->static_pages > STATICS_BEFORE)
+        return; /* no room for both */
     uint32_t first = store->arena_pages;
     for (uint32_t i = 0; i < head->static_pages; i++)
         memcpy(store->base + (uint64_t)(first + STATICS_BEFORE + i) * PAGE_BYTES,
@@ -145,8 +147,9 @@ int state_set_statics(State *state, const StateSpan *spans, int count, Error *er
     atomic_thread_fence(memory_order_release);
     head->list_count = 0;
     head->stage_count = stage(state, 1);
-    head->static_pages = (uint32_t)pages;
     head->statics_noted = 0;
+    atomic_thread_fence(memory_order_release); /* a kill finds those of before meanwhile */
+    head->static_pages = (uint32_t)pages;
     head->note_next = head->note_which;
     atomic_store_explicit(&head->phase, STORE_COPYING, memory_order_release);
     statics_put_staged(state);

@@ -28,7 +28,7 @@ struct root {
     struct thing *thing[OBJECTS];
 };
 
-static uint8_t statics[9000];
+static uint8_t images[2][9000], *statics = images[0];
 static char folder[100];
 
 static State *open_kept(Error *err)
@@ -59,9 +59,11 @@ static void run_frame(State *state, uint64_t n)
         if (root->thing[i])
             root->thing[i]->frame = n;
     }
-    statics[n % sizeof statics] = (uint8_t)n;
+    statics[n % sizeof *images] = (uint8_t)n;
     memcpy(statics + 4096, &n, sizeof n);
 }
+
+static uint64_t die_in; /* a frame that doesn't get to its commit */
 
 static void child(int64_t kill_at)
 {
@@ -69,13 +71,18 @@ static void child(int64_t kill_at)
     State *state = open_kept(&err);
     if (!state)
         _exit(2);
-    const StateSpan span = {statics, sizeof statics};
     Pin *pin = NULL;
-    if (state_set_statics(state, &span, 1, &err))
-        _exit(2);
     state_kill_at = kill_at;
     for (uint64_t n = 1; n <= FRAMES; n++) {
+        if (n % 6 == 1) { /* as at a swap: from here to the frame's end they aren't the note's */
+            statics = images[n / 6 % 2];
+            const StateSpan span = {statics, sizeof *images};
+            if (state_set_statics(state, &span, 1, &err))
+                _exit(2);
+        }
         run_frame(state, n);
+        if (n == die_in)
+            break;
         if (state_note(state, &n, sizeof n) || state_commit(state, &err))
             _exit(2);
         if (n % 9 == 4)
@@ -128,6 +135,12 @@ static uint64_t kill_and_look(int64_t kill_at)
     uint64_t frame = 0, bytes = 0;
     StateStatus now;
     state_status(state, &now);
+    if (state_resumed(state) && kill_at % 2) { /* and killed again before anything ran */
+        state_close(state);
+        state = open_kept(&err);
+        if (!state)
+            fail_msg("%s", err.text);
+    }
     if (state_resumed(state)) {
         const void *note = state_noted(state, &bytes);
         assert_non_null(note);
@@ -179,6 +192,16 @@ static void every_point_of_a_commit_leaves_a_boundary(void **unused)
             step = amount(40, 7);
     }
     assert_int_equal(newest, FRAMES);
+}
+
+/* Here the statics are of one image, the note and the state of the one before. */
+static void a_first_frame_without_an_end_leaves_the_statics_of_before(void **unused)
+{
+    (void)unused;
+    for (die_in = 7; die_in < 32; die_in += 6)
+        for (int64_t twice = 0; twice < 2; twice++)
+            assert_int_equal(kill_and_look(1000000 + twice), die_in - 1);
+    die_in = 0;
 }
 
 static void random_instants_leave_a_boundary(void **unused)
@@ -298,6 +321,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_point_of_a_commit_leaves_a_boundary),
+        cmocka_unit_test(a_first_frame_without_an_end_leaves_the_statics_of_before),
         cmocka_unit_test(random_instants_leave_a_boundary),
         cmocka_unit_test(two_processes_never_share_one),
         cmocka_unit_test(what_others_could_read_is_refused),
