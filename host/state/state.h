@@ -194,7 +194,8 @@ uint64_t state_pinned_bytes(const State *state);
 /* Gives them back now: a few nanoseconds a page. [frame] */
 void state_fold_pins(State *state);
 
-/* Puts arena and statics back to the pinned moment (rollback --state=before). [frame] */
+/* Puts arena and statics back to the pinned moment (rollback --state=before). Counts with the next
+ * commit, and an undo takes it back. [frame] */
 int state_restore_pin(State *state, Pin *pin, Error *err);
 
 /* What another process needs to see the pinned arena: descriptors to pass and plain bytes that

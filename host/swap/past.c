@@ -322,7 +322,10 @@ int past_go(Past *past, uint64_t frames, Error *err)
     if (slot->recorder)
         recorder_break(slot->recorder, "it was put back in time");
     feed_break(slot->feed, "the slot was put back in time");
-    feed_break(slot->feed, "the slot was put back in time");
+    slot_note(slot);
+    code = state_commit(slot->state, err);
+    if (code)
+        return err_wrap(err, "%s", slot->name);
     return seek(past, frames, err);
 }
 

@@ -211,8 +211,16 @@ static void play(StateTier tier, uint64_t seed)
         case 3:
             if (pins[n]) {
                 ok(state_restore_pin(state, pins[n], &ok_err));
-                now = kept = pinned[n];
+                now = pinned[n];
                 expect_all(state, &now, statics);
+                if (dice(3)) {
+                    ok(state_commit(state, &ok_err));
+                    kept = now;
+                } else {
+                    ok(state_undo(state, &ok_err));
+                    now = kept;
+                    expect_all(state, &now, statics);
+                }
             }
             break;
         default:

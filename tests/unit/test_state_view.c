@@ -217,6 +217,7 @@ static void moments_are_exact(void **unused)
         int at = i * 37 % STATE_MOMENTS;
         frame(state, n++);
         ok(state_restore_pin(state, moments[at], &ok_err));
+        ok(state_commit(state, &ok_err));
         assert_true(objects_hash(state) == want[at]);
         ok(state_check(state, &ok_err));
     }
