@@ -174,14 +174,22 @@ static int from_memory(Slot *slot, Error *err)
     if (!state_resumed(slot->state) || !note)
         return KEEL_ENOTFOUND;
     int rc = state_check(slot->state, err);
-    return rc ? rc
-              : brought_new(note, note_bytes, statics, statics ? statics_bytes : 0, "memory",
-                            &slot->brought, err);
+    if (!rc)
+        rc = brought_new(note, note_bytes, statics, statics ? statics_bytes : 0, "memory",
+                         &slot->brought, err);
+    if (!rc && !brought_has_statics(slot->brought)) {
+        brought_free(slot->brought);
+        slot->brought = NULL;
+        rc = err_set(err, KEEL_EDATA, "its statics weren't kept");
+    }
+    return rc;
 }
 
 static int from_file(Slot *slot, const char *path, SnapshotReader *reader, Error *err)
 {
     int rc = snapshot_load(reader, slot->state, err);
+    if (slot->kept) /* killed before it runs, it begins with the file again */
+        state_note(slot->state, "", 0);
     if (rc == KEEL_OK)
         rc = state_commit(slot->state, err);
     return rc ? rc : brought_of_snapshot(snapshot_parts(reader), path, &slot->brought, err);
@@ -236,6 +244,8 @@ static int bring_back(Slot *slot, const char *path, Error *err)
     } else if (file.code != KEEL_ENOTFOUND) {
         *err = file;
         rc = file.code;
+    } else if (rc != KEEL_ENOTFOUND) {
+        err_wrap(err, "what was left in memory can't be used, start anew with another folder");
     } else {
         rc = KEEL_OK; /* nothing was kept: a fresh start */
     }

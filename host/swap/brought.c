@@ -127,21 +127,28 @@ static void put_statics(const Brought *brought, const Generation *g)
     }
 }
 
-/* Where it was, from its file: no relocation is done, since only constants, addresses and the
- * statics of then count. */
+/* Where it was, or where there is room, from its file: no relocation is done, since only constants,
+ * addresses and the statics of then count. */
 static int map_ghost(Generation *g, const Image *image, const KeepsakeHead *head, Error *err)
 {
     uint64_t bytes = head->load_last - head->load_first;
-    void *at = (void *)(uintptr_t)head->load_first;
+    void *was = (void *)(uintptr_t)head->load_first;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     if (!bytes || bytes > UINT64_C(1) << 36 || head->load_first % PAGE || head->load_last % PAGE ||
         bytes != image->span_last - image->span_first)
         return err_set(err, KEEL_EDATA, "the build that ran doesn't fit where it was");
-    if (mmap(at, bytes, PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) != at)
-        return err_errno(err, KEEL_EBUSY, errno, "where the build that ran was, is something else");
-    g->load_first = head->load_first;
-    g->load_last = head->load_last;
-    g->load_bias = head->load_first - image->span_first;
+    void *at = mmap(was, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+    if (at != was && at != MAP_FAILED) { /* a kernel that doesn't know that flag */
+        munmap(at, bytes);
+        at = MAP_FAILED;
+    }
+    if (at == MAP_FAILED)
+        at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (at == MAP_FAILED)
+        return err_errno(err, KEEL_ENOMEM, errno, "no memory for the build that ran");
+    g->load_first = (uintptr_t)at;
+    g->load_last = g->load_first + bytes;
+    g->load_bias = g->load_first - image->span_first;
     for (int i = 0; i < image->load_count; i++) {
         const ImageLoad *load = &image->loads[i]; /* checked by image_open */
         if (load->file_bytes)
@@ -151,34 +158,61 @@ static int map_ghost(Generation *g, const Image *image, const KeepsakeHead *head
     return KEEL_OK;
 }
 
-static int fill_ghost(Brought *brought, Error *err)
+int brought_has_statics(const Brought *brought)
+{
+    const KeepsakeHead *head = &brought->keepsake.head;
+    uint64_t need = 0;
+    for (uint32_t i = 0; i < head->span_count; i++)
+        need += (head->span_bytes[i] + PAGE - 1) / PAGE * PAGE;
+    return need <= brought->statics_bytes;
+}
+
+/* All that points where the build was points to where its ghost is. */
+static void follow_ghost(Brought *brought, State *state)
+{
+    KeepsakeHead *head = &brought->keepsake.head;
+    uint64_t first = head->load_first, span = head->load_last - first;
+    uint64_t to = brought->ghost.load_first, *words = (uint64_t *)(void *)brought->statics;
+    for (uint64_t i = 0; i < brought->statics_bytes / sizeof *words; i++)
+        if (words[i] - first < span)
+            words[i] += to - first;
+    state_rebase(state, first, head->load_last, to);
+    for (uint32_t i = 0; i < head->span_count; i++)
+        head->span_address[i] += to - first;
+    head->load_first = to;
+    head->load_last = to + span;
+    memcpy(brought->note.data, head, sizeof *head);
+}
+
+static void fill_ghost(Brought *brought)
 {
     const KeepsakeHead *head = &brought->keepsake.head;
     Generation *g = &brought->ghost;
     const uint8_t *from = brought->statics;
-    uint64_t left = brought->statics_bytes;
     for (uint32_t i = 0; i < head->span_count; i++) {
-        uint64_t bytes = head->span_bytes[i], whole = (bytes + PAGE - 1) / PAGE * PAGE;
-        if (!from || whole > left)
-            return err_set(err, KEEL_EDATA, "its statics weren't kept");
+        uint64_t bytes = head->span_bytes[i];
         g->statics[i] = (StateSpan){(void *)(uintptr_t)head->span_address[i], bytes};
         memcpy(g->statics[i].address, from, (size_t)bytes);
-        from += whole;
-        left -= whole;
+        from += (bytes + PAGE - 1) / PAGE * PAGE;
     }
     g->static_count = (int)head->span_count;
-    return KEEL_OK;
 }
 
 int brought_use_image(Brought *brought, Image *image, Slot *slot, Error *err)
 {
     Generation *g = &brought->ghost;
-    int rc = map_ghost(g, image, &brought->keepsake.head, err);
+    int rc = brought_has_statics(brought) ? map_ghost(g, image, &brought->keepsake.head, err)
+                                          : err_set(err, KEEL_EDATA, "its statics weren't kept");
+    int moved = rc == KEEL_OK && g->load_first != brought->keepsake.head.load_first;
+    if (moved)
+        follow_ghost(brought, slot->state);
     if (rc == KEEL_OK)
-        rc = fill_ghost(brought, err);
+        fill_ghost(brought);
     g->image = image;
     if (rc == KEEL_OK)
         rc = brought_hold(brought, slot, err);
+    if (rc == KEEL_OK && moved)
+        rc = state_commit(slot->state, err);
     if (rc)
         drop_ghost(brought);
     return rc;

@@ -25,8 +25,12 @@ int brought_new(const void *note, uint64_t note_bytes, const void *statics, uint
                 const char *from, Brought **ret, Error *err);
 void brought_free(Brought *brought);
 
+/* Are the statics of the image that ran among what was kept? */
+int brought_has_statics(const Brought *brought);
+
 /* Takes over the image that ran, as it was kept: maps it where it was, with its statics and without
- * running any of it, and has the state's checkpoint hold these. From there the rules of migration
+ * running any of it, and has the state's checkpoint hold these. Where something else is there by
+ * now it is mapped elsewhere, and what points into it follows. From there the rules of migration
  * carry all to another build. On failure only the same build fits. */
 int brought_use_image(Brought *brought, Image *image, Slot *slot, Error *err);
 /* Nothing runs in the slot and its state is as it was brought: its checkpoint holds the statics of

@@ -3,7 +3,9 @@ import os
 import random
 import shutil
 import struct
+import subprocess
 import time
+import unittest
 
 import keeltest
 from keeltest import build, content, counter
@@ -271,6 +273,44 @@ class Kept(keeltest.KeelTest):
                 host.exited()
             self.assertEqual(host.texts("STATE LOST"), [], host.story())
         self.assertEqual(len([x for x in os.listdir(self.path("st")) if x.endswith(".module")]), 1)
+
+    @unittest.skipIf(keeltest.SANITIZED, "a sanitizer's runtime must be the first library")
+    def test_another_build_goes_on_though_something_else_is_where_the_old_one_was(self):
+        squatter = self.path("squatter.so")
+        source = self.path("squatter.c")
+        with open(source, "w") as f:
+            f.write("""
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/mman.h>
+__attribute__((constructor)) static void squat(void)
+{
+    const char *at = getenv("SQUAT_AT");
+    if (at && mmap((void *)strtoul(at, 0, 16), 4096, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+              MAP_FAILED)
+        abort();
+}
+""")
+        subprocess.run([keeltest.CC, "-shared", "-fPIC", "-o", squatter, source], check=True)
+        self.place(grown(1, False), self.slot + ".so")
+        host = self.start()
+        for number in (2, 3):
+            host.wait("build %d runs from count" % (number - 1))
+            host.frames_pass(100)
+            at = host.slot()["load_address"]
+            self.kill(host)
+            self.assertEqual(host.texts("STATE LOST|WARN"), [], host.story())
+            self.place(grown(number, number % 2 == 0), self.slot + ".so")
+            host = self.host("%s.so" % self.slot, "--state", "st", "--fps", "1000",
+                             env=dict(self.env, LD_PRELOAD=squatter, SQUAT_AT=at))
+            after = self.entered()
+            goes_on = int(host.wait(r"goes on after frame (\d+), from memory").group(1))
+            self.assertIn(goes_on, (after, after + 1))
+            host.wait("build %d runs from count %d," % (number, goes_on))
+        host.frames_pass(100)
+        host.call("quit")
+        host.exited()
+        self.assertEqual(host.texts("STATE LOST|only the build"), [], host.story())
 
     def reboots(self, lose_module):
         """The machine was stopped while the host ran: the memory is gone. The build that comes then
