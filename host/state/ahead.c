@@ -151,6 +151,13 @@ uint32_t ahead_place(State *state, uint32_t pages)
     return first && add_range(state->ahead, first, pages) == KEEL_OK ? first : 0;
 }
 
+int ahead_may_come(const State *state, uint32_t pages)
+{
+    uint32_t run, count, past = 0;
+    return !store_plain(state) && (pages <= state->data_pages - arena_head(state)->top ||
+                                   pages_next_free(state, pages, &past, &run, &count));
+}
+
 /* ---- while they are filled ---- */
 
 void ahead_yield(State *state, uint32_t first, uint32_t count)

@@ -31,6 +31,8 @@ int ahead_open(State *state);
 void ahead_close(State *state);
 /* Room for `pages` pages that nobody needs, not even a pin: 0 or their first. */
 uint32_t ahead_place(State *state, uint32_t pages);
+/* Would there be, without pins and without the versions that they left in the pool? */
+int ahead_may_come(const State *state, uint32_t pages);
 
 /* pages.c is about to use these data pages: if some are being filled, this ends. */
 void ahead_yield(State *state, uint32_t first, uint32_t count);

@@ -58,7 +58,9 @@ enum { PRECOPY_BYTES = 1 << 20 }; /* from this size on it is worth it */
 
 /* Pins the state and finds a place for each. NULL in *ret, and nothing done, where there is nothing
  * that could be copied ahead: no large array changes, no checkpoint that is tracked, hashes are
- * kept (whose replay knows only one way to place things), no room. [frame] */
+ * kept (whose replay knows only one way to place things). KEEL_ENOSPACE: no room for one.
+ * KEEL_EBUSY: there is room for it that only pins hold, or what they left: a later boundary may
+ * have it; a few such pages are given back by each call. [frame] */
 int precopy_begin(Migration *migration, State *state, uint64_t least_bytes, MigratePrecopy **ret);
 /* Converts what is pinned: all of it, the next time what changed since. KEEL_ETYPE: something has
  * no rule; KEEL_ECHANGED: the state needed the room; KEEL_ENOMEM. Then it is of no use: the

@@ -8,7 +8,7 @@
 
 #include "state/migrate_precopy.h"
 
-enum { ARRAYS_MOST = 1024 };
+enum { ARRAYS_MOST = 1024, FOLD_PAGES = 256 };
 
 /* ---- which ---- */
 
@@ -57,7 +57,7 @@ static int add(MigratePrecopy *p, const ObjectHead *head, uint32_t pair_index)
     uint32_t pages = (uint32_t)((offset + bytes + PAGE_BYTES - 1) / PAGE_BYTES);
     uint32_t first = ahead_place(p->state, pages);
     if (!first)
-        return KEEL_ENOSPACE;
+        return ahead_may_come(p->state, pages) ? KEEL_EBUSY : KEEL_ENOSPACE;
     p->arrays[p->count++] = (Array){.from = (uint8_t *)(uintptr_t)(head + 1),
                                     .to = page_address(p->state, first) + offset,
                                     .count = head->count,
@@ -99,7 +99,7 @@ static int look_at_slab(const Looking *l, uint32_t page)
     return rc;
 }
 
-static void look(const Looking *l)
+static int look(const Looking *l)
 {
     State *state = l->p->state;
     uint32_t top = arena_head(state)->top;
@@ -115,6 +115,7 @@ static void look(const Looking *l)
         }
         page += info->pages ? info->pages : 1;
     }
+    return rc;
 }
 
 static int make_bits(MigratePrecopy *p)
@@ -153,8 +154,7 @@ int precopy_begin(Migration *m, State *state, uint64_t least_bytes, MigratePreco
 {
     *ret = NULL;
     if (state->tier != STATE_TIER_TRACK || state->leaves || state->fill || state->ahead ||
-        m->why.code ||
-        (uint64_t)arena_head(state)->top * PAGE_BYTES < least_bytes)
+        m->why.code || (uint64_t)arena_head(state)->top * PAGE_BYTES < least_bytes)
         return KEEL_OK;
     MigratePrecopy *p = calloc(1, sizeof *p);
     if (!p)
@@ -165,22 +165,25 @@ int precopy_begin(Migration *m, State *state, uint64_t least_bytes, MigratePreco
     uint32_t *pairs = pairs_for(p);
     int rc = pairs ? ahead_open(state) : KEEL_ENOTFOUND;
     if (!rc) {
-        look(&(Looking){p, pairs, arena_head(state)->type_count, least_bytes});
+        int room = look(&(Looking){p, pairs, arena_head(state)->type_count, least_bytes});
         p->dirty = mmap(NULL, p->dirty_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         p->scratch = malloc(CHUNK_BYTES + LARGE_ELEMENT + 2 * MARGIN);
-        rc = !p->count                               ? KEEL_ENOTFOUND
-             : p->dirty == MAP_FAILED || !p->scratch ? KEEL_ENOMEM
-             : make_bits(p)                          ? KEEL_ENOMEM
-                                                     : state_pin(state, &p->pin, NULL);
+        rc = room == KEEL_EBUSY || (room && !p->count) ? room
+             : !p->count                               ? KEEL_ENOTFOUND
+             : p->dirty == MAP_FAILED || !p->scratch   ? KEEL_ENOMEM
+             : make_bits(p)                            ? KEEL_ENOMEM
+                                                       : state_pin(state, &p->pin, NULL);
         if (rc)
             precopy_end(p);
+        if (rc == KEEL_EBUSY)
+            store_fold(state, FOLD_PAGES);
     } else {
         free(p);
     }
     free(pairs);
     *ret = rc ? NULL : p;
-    return rc == KEEL_ENOMEM ? rc : KEEL_OK;
+    return rc == KEEL_ENOTFOUND ? KEEL_OK : rc;
 }
 
 uint64_t precopy_bytes(const MigratePrecopy *p)

@@ -13,8 +13,10 @@
 enum {
     FEW_PAGES = 100,
     ROUNDS_MOST = 12,
-    STUCK_MOST = 3 /* rounds that left no less than three quarters of the one before */
+    STUCK_MOST = 3, /* rounds that left no less than three quarters of the one before */
+    WAITED_MOST = 240
 };
+#define WAIT_NS INT64_C(4000000000)
 
 /* Tests have small arrays copied ahead, too. */
 static uint64_t least_bytes(void)
@@ -30,14 +32,23 @@ static int begin(Attempt *attempt)
     Migrating *how = &attempt->migrating;
     Slot *slot = attempt->slot;
     Precopying *ahead = &how->ahead;
+    int64_t now_ns = clock_now_ns();
     ahead->asked = 1;
     if (attempt->how != TRIAL_KEEP || !how->there || !slot->running || !attempt->fresh ||
         slot->running->number != attempt->expected || !migration_changes(how->there) ||
         migrating_by_hooks(attempt, slot->running, attempt->fresh))
         return 0;
-    if (precopy_begin(how->there, slot->state, least_bytes(), &ahead->precopy) || !ahead->precopy)
+    if (!ahead->waited)
+        ahead->since_ns = now_ns;
+    int rc = precopy_begin(how->there, slot->state, least_bytes(), &ahead->precopy);
+    if (rc == KEEL_EBUSY && ahead->waited++ < WAITED_MOST && now_ns - ahead->since_ns < WAIT_NS) {
+        ahead->asked = 0; /* what pins hold may be given back: the next boundary asks again */
+        return 1;
+    }
+    ahead->no_room = rc == KEEL_EBUSY || rc == KEEL_ENOSPACE;
+    if (!ahead->precopy)
         return 0;
-    ahead->since_ns = clock_now_ns();
+    ahead->since_ns = now_ns;
     ahead->before = UINT32_MAX;
     ahead->fill = 1;
     return 1;
@@ -126,6 +137,11 @@ void precopying_say(const Attempt *attempt)
 {
     const Precopying *ahead = &attempt->migrating.ahead;
     uint64_t bytes = attempt->migrating.result.ahead;
+    if (ahead->no_room)
+        log_info("swap",
+                 "%s: large arrays were converted in the boundary: the slot's range has no room "
+                 "to convert them ahead",
+                 attempt->slot->name);
     if (!ahead->ready)
         return;
     if (bytes)
@@ -135,5 +151,8 @@ void precopying_say(const Attempt *attempt)
                  attempt->slot->name, (double)bytes / (1 << 20), (double)ahead->spent_ns / 1e6,
                  ahead->rounds, ahead->rounds == 1 ? "" : "s", ahead->before);
     else
-        log_debug("swap", "%s: what was converted ahead could not be used", attempt->slot->name);
+        log_info(
+            "swap",
+            "%s: large arrays were converted in the boundary: what was converted ahead was lost",
+            attempt->slot->name);
 }

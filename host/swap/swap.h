@@ -129,6 +129,7 @@ typedef struct AttemptTrust {
 typedef struct Precopying {
     MigratePrecopy *precopy; /* NULL: there are none */
     int asked, fill, failed, ready;
+    int waited, no_room; /* boundaries, for room; and there was none */
     uint32_t rounds, stuck, before; /* before: pages that the last round left */
     int64_t since_ns, spent_ns;
 } Precopying;

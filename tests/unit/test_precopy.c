@@ -527,6 +527,61 @@ static void nothing_where_it_cannot_be(void **unused)
     assert_null(p); /* it has pointers */
 }
 
+/* All of the arena but for too little at its end. */
+static void fill_up(void)
+{
+    uint64_t spare = CELLS * sizeof(NewCell) / 2, left;
+    while ((left = (uint64_t)(state->data_pages - arena_head(state)->top) * PAGE_BYTES) > spare)
+        assert_non_null(state_alloc(state, "char", "", 1, 1, left / 2));
+    ok(state_commit(state, &ok_err));
+}
+
+static void without_room_it_is_said(void **unused)
+{
+    (void)unused;
+    if (!with_cells())
+        return;
+    fill_up();
+    MigratePrecopy *p;
+    assert_int_equal(precopy_begin(there, state, LEAST, &p), KEEL_ENOSPACE);
+    assert_null(p);
+}
+
+static void room_that_a_pin_holds_is_waited_for(void **unused)
+{
+    (void)unused;
+    uint64_t bytes = CELLS * sizeof(NewCell) + 8 * PAGE_BYTES;
+    uint8_t *hole = state ? state_alloc(state, "char", "", 1, 1, bytes) : NULL;
+    if (!with_cells())
+        return;
+    fill_up();
+    MigratePrecopy *p;
+    Pin *held;
+    ok(state_pin(state, &held, &ok_err));
+    memset(hole, 1, bytes); /* to the pool */
+    ok(state_commit(state, &ok_err));
+    state_free(state, hole);
+    ok(state_commit(state, &ok_err));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(precopy_begin(there, state, LEAST, &p), KEEL_EBUSY);
+        assert_null(p);
+        ok(state_commit(state, &ok_err));
+    }
+    state_unpin(held);
+    int waited = 0;
+    while (precopy_begin(there, state, LEAST, &p) == KEEL_EBUSY && ++waited < 100)
+        ok(state_commit(state, &ok_err));
+    assert_in_range(waited, 1, 99); /* a bounded part each time */
+    assert_non_null(p);
+    ok(precopy_fill(p));
+    precopy_unpin(p);
+    ok(migrate(p, &ok_err));
+    assert_true(result.ahead >= CELLS * sizeof(OldCell));
+    check_new(CELLS);
+    check_commit(CELLS);
+    precopy_end(p);
+}
+
 static void the_boundary_leaves_the_commit_little(void **unused)
 {
     (void)unused;
@@ -616,6 +671,8 @@ int main(void)
                                        EACH(parts_of_one_large_struct),
                                        EACH(what_does_not_fit_is_named_by_the_boundary),
                                        EACH(nothing_where_it_cannot_be),
+                                       EACH(without_room_it_is_said),
+                                       EACH(room_that_a_pin_holds_is_waited_for),
                                        EACH(the_boundary_leaves_the_commit_little),
                                        EACH(pages_without_memory_are_given_none),
                                        cmocka_unit_test(copying_states_have_none)};
