@@ -283,7 +283,9 @@ int trial_answer_read(int fd, TrialWireResult *ret, int *ret_fd, Error *err)
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return KEEL_EPARTIAL;
     if (n < 0)
-        return err_errno(err, KEEL_EIO, errno, "the trial helper can't be read");
+        return errno == ECONNRESET
+                   ? err_set(err, KEEL_EIO, "the trial helper has ended")
+                   : err_errno(err, KEEL_EIO, errno, "the trial helper can't be read");
     if (n == 0)
         return err_set(err, KEEL_EIO, "the trial helper has ended");
     int came = take_fd(&message);
