@@ -360,7 +360,9 @@ static int rewrite(const StateCommand *c, const StatePlace *place, const uint8_t
         rc = state_pin(state, &pin, err);
     if (rc == KEEL_OK) {
         SnapshotInfo info = s->info;
-        info.wall_ns = clock_wall_ns(); /* newer than what a host may have left in memory */
+        int64_t now_ns = clock_wall_ns(); /* newer than what a host may have left in memory */
+        info.wall_ns = now_ns > info.wall_ns ? now_ns : info.wall_ns + 1;
+        info.edited = 1;
         const SnapshotParts parts = {.note = s->note,
                                      .note_bytes = s->note_bytes,
                                      .schema = s->schema,

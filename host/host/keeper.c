@@ -218,6 +218,13 @@ static void tell(const Slot *slot, const char *from)
              (unsigned long long)status.live_objects);
 }
 
+/* A file that was changed meanwhile (keel state set) is told from one that a host wrote, whose
+ * frames are counted: the clock on the wall may have been put back. */
+static int is_newer(const SnapshotInfo *file, const KeepsakeHead *memory)
+{
+    return file->edited ? file->wall_ns > memory->wall_ns : file->frames > memory->frames;
+}
+
 /* The newer of memory and file; what is refused stays as it is. */
 static int bring_back(Slot *slot, const char *path, Error *err)
 {
@@ -226,8 +233,8 @@ static int bring_back(Slot *slot, const char *path, Error *err)
     int there = snapshot_open(path, &reader, &file) == KEEL_OK;
     int rc = from_memory(slot, err);
     if (rc == KEEL_OK && there &&
-        snapshot_parts(reader)->info.wall_ns > slot->brought->keepsake.head.wall_ns) {
-        brought_free(slot->brought); /* the file was changed since: keel state set */
+        is_newer(&snapshot_parts(reader)->info, &slot->brought->keepsake.head)) {
+        brought_free(slot->brought);
         slot->brought = NULL;
         rc = KEEL_ENOTFOUND;
     }

@@ -84,7 +84,7 @@ static void field_text(Sink *sink, const char *name, const char *value)
 
 static void put_header(Sink *sink, const SnapshotInfo *info)
 {
-    put(sink, CBOR_MAP, HEADER_FIELDS);
+    put(sink, CBOR_MAP, HEADER_FIELDS + (info->edited != 0));
     field_text(sink, "slot", info->slot);
     field_text(sink, "module", info->module);
     field_text(sink, "version", info->version);
@@ -102,6 +102,8 @@ static void put_header(Sink *sink, const SnapshotInfo *info)
     field_number(sink, "load_first", info->load_first);
     field_number(sink, "load_last", info->load_last);
     field_number(sink, "page_bytes", PAGE_BYTES);
+    if (info->edited)
+        field_number(sink, "edited", 1);
 }
 
 /* [place, check, bytes], the bytes past `plain`. */

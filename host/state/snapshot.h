@@ -18,6 +18,7 @@ typedef struct SnapshotInfo {
     uint64_t lsn;         /* of the journal's last record that it contains; 0: there is none */
     uint64_t frames;
     int64_t wall_ns;
+    uint64_t edited; /* nonzero: changed since a host wrote it, at wall_ns */
     uint64_t image_low, image_high, load_first, load_last; /* of the generation that ran */
     char slot[64], module[64], version[64], build_id[72], host[32], path[256];
 } SnapshotInfo;

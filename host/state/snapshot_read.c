@@ -142,11 +142,12 @@ static int header(SnapshotReader *r)
                  {"image_high", NULL, 0, &info->image_high},
                  {"load_first", NULL, 0, &info->load_first},
                  {"load_last", NULL, 0, &info->load_last},
-                 {"page_bytes", NULL, 0, &page_bytes}};
+                 {"page_bytes", NULL, 0, &page_bytes},
+                 {"edited", NULL, 0, &info->edited}}; /* the last may not be there */
     const size_t count = sizeof known / sizeof *known;
-    if (!expect(r, CBOR_MAP, &fields) || fields != count)
+    if (!expect(r, CBOR_MAP, &fields) || (fields != count && fields != count - 1))
         return 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < fields; i++) {
         char name[32];
         if (!text(r, name, sizeof name) || strcmp(name, known[i].name) != 0 ||
             !(known[i].text ? text(r, known[i].text, known[i].room)

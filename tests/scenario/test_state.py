@@ -274,13 +274,51 @@ class Kept(keeltest.KeelTest):
             self.assertEqual(host.texts("STATE LOST"), [], host.story())
         self.assertEqual(len([x for x in os.listdir(self.path("st")) if x.endswith(".module")]), 1)
 
+    def preloaded(self, text):
+        """An environment with such a library before all others."""
+        source, library = self.path("first.c"), self.path("first.so")
+        with open(source, "w") as f:
+            f.write("#define _GNU_SOURCE\n" + text)
+        subprocess.run([keeltest.CC, "-shared", "-fPIC", "-o", library, source], check=True)
+        return dict(self.env, LD_PRELOAD=library)
+
+    @unittest.skipIf(keeltest.SANITIZED, "a sanitizer's runtime must be the first library")
+    def test_a_clock_that_is_put_back_costs_nothing(self):
+        env = self.preloaded("""
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t which, struct timespec *ret)
+{
+    int code = (int)syscall(SYS_clock_gettime, which, ret);
+    if (which == CLOCK_REALTIME && access("put-back", F_OK) == 0)
+        ret->tv_sec -= 3600;
+    return code;
+}
+""")
+        self.place(witness(), self.slot + ".so")
+        snapshot = self.path("st/%s.state" % self.slot)
+        arguments = "%s.so" % self.slot, "--state", "st", "--fps", "1000", "--state-every", "0.05"
+        host = self.host(*arguments, env=env)
+        host.wait("build 1 runs from count 0,")
+        host.until(lambda: os.path.exists(snapshot), "a snapshot")
+        shutil.copy(snapshot, self.path("last"))
+        open(self.path("put-back"), "w").close()
+        host.frames_pass(50)
+        self.kill(host)
+        shutil.copy(self.path("last"), snapshot)  # as if none had been due since
+        after = self.entered()
+        host = self.host(*arguments, env=env)
+        self.assertIn(int(host.wait(r"goes on after frame (\d+), from memory").group(1)), (after, after + 1))
+        host.wait("build 1 runs from count")
+        host.frames_pass(50)
+        host.call("quit")
+        host.exited()
+        self.assertEqual(host.texts("STATE LOST"), [], host.story())
+
     @unittest.skipIf(keeltest.SANITIZED, "a sanitizer's runtime must be the first library")
     def test_another_build_goes_on_though_something_else_is_where_the_old_one_was(self):
-        squatter = self.path("squatter.so")
-        source = self.path("squatter.c")
-        with open(source, "w") as f:
-            f.write("""
-#define _GNU_SOURCE
+        env = self.preloaded("""
 #include <stdlib.h>
 #include <sys/mman.h>
 __attribute__((constructor)) static void squat(void)
@@ -291,7 +329,6 @@ __attribute__((constructor)) static void squat(void)
         abort();
 }
 """)
-        subprocess.run([keeltest.CC, "-shared", "-fPIC", "-o", squatter, source], check=True)
         self.place(grown(1, False), self.slot + ".so")
         host = self.start()
         for number in (2, 3):
@@ -302,7 +339,7 @@ __attribute__((constructor)) static void squat(void)
             self.assertEqual(host.texts("STATE LOST|WARN"), [], host.story())
             self.place(grown(number, number % 2 == 0), self.slot + ".so")
             host = self.host("%s.so" % self.slot, "--state", "st", "--fps", "1000",
-                             env=dict(self.env, LD_PRELOAD=squatter, SQUAT_AT=at))
+                             env=dict(env, SQUAT_AT=at))
             after = self.entered()
             goes_on = int(host.wait(r"goes on after frame (\d+), from memory").group(1))
             self.assertIn(goes_on, (after, after + 1))
