@@ -186,9 +186,10 @@ static Hash shallow(Finish *f, uint32_t index)
     } else if (t->kind == SCHEMA_OPAQUE) {
         hash = mix(2, hash, of_text(text_of(f, t->name)).low, 0);
     } else if (t->kind == SCHEMA_ENUM) {
-        const SchemaValue *v = SCHEMA_LIST(f->r->out.values, SchemaValue) + t->first;
-        for (uint32_t i = 0; i < t->fields; i++)
-            hash = mix((uint64_t)v[i].value, hash, of_text(text_of(f, v[i].name)).low, 0);
+        for (uint32_t i = 0; i < t->fields; i++) { /* it may have none, and so may all others */
+            const SchemaValue *v = &SCHEMA_LIST(f->r->out.values, SchemaValue)[t->first + i];
+            hash = mix((uint64_t)v->value, hash, of_text(text_of(f, v->name)).low, 0);
+        }
     } else if (t->kind == SCHEMA_RECORD || t->kind == SCHEMA_UNION) {
         for (uint32_t i = 0; i < t->fields; i++) {
             const SchemaField *m = &f->fields[t->first + i];
