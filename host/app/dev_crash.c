@@ -78,7 +78,8 @@ static void take_source(const char *path, DevError *ret)
             break;
     const char *from = n < 0 ? "" : line + strspn(line, " \t");
     snprintf(ret->source, sizeof ret->source, "%.*s", (int)strcspn(from, "\r\n"), from);
-    ret->to = (int)strlen(ret->source);
+    for (const char *c = ret->source; *c; c++)
+        ret->to += ((unsigned char)*c & 0xc0) != 0x80; /* characters */
     free(line);
     if (file)
         fclose(file);

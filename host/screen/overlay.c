@@ -281,10 +281,13 @@ static float source(Overlay *overlay, const OverlayProblem *problem, float x, fl
     float letter = overlay_width(overlay, &code_font, "0000000000") / 10;
     draw_rect(&overlay->list, x, y, width, 32, 6, 0, 0x00000052);
     overlay_text(overlay, x + 10, y + 7, &code_font, 0x6b7686ff, number);
-    /* What stands far to the right comes into view. */
-    int shift = 0, most = (int)((width - gutter - 24) / (letter > 1 ? letter : 1));
-    if (problem->to > most)
-        shift = problem->from > 12 ? problem->from - 12 : 0;
+    /* Without its indentation; what stands far to the right comes into view. */
+    int shift = (int)strspn(problem->source, " \t");
+    int most = (int)((width - gutter - 24) / (letter > 1 ? letter : 1));
+    if (problem->to > problem->from && shift > problem->from)
+        shift = problem->from;
+    if (problem->to - shift > most && problem->from - 12 > shift)
+        shift = problem->from - 12;
     const char *text = problem->source;
     for (int i = 0; i < shift && *text; i++)
         do

@@ -108,6 +108,44 @@ static void problems_stay_until_they_are_fixed(void **unused)
     assert_null(look());
 }
 
+/* What is underlined lies below its text, whose indentation isn't shown. */
+static void the_underline_is_where_the_text_is(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *source, *seen;
+        int from, to, letters;
+    } all[] = {
+        {"        qq = 3;", "qq = 3;", 8, 10, 0},
+        {"\tp->x = qq;", "p->x = qq;", 8, 10, 7},
+        {"    * p = 1;", "  * p = 1;", 2, 4, 0}, /* the blanks are meant */
+        {"none is meant", "none is meant", 0, 0, -1},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        OverlayProblem problem = {.line = 12, .from = all[i].from, .to = all[i].to};
+        snprintf(problem.source, sizeof problem.source, "%s", all[i].source);
+        overlay_problems(overlay, &problem, 1, 1, NULL);
+        const DrawList *list = look();
+        const DrawShape *line = NULL;
+        const DrawText *text = NULL;
+        for (const DrawHead *head = draw_first(list); head; head = draw_next(list, head)) {
+            const DrawShape *shape = (const DrawShape *)(const void *)head;
+            const DrawText *t = (const DrawText *)(const void *)head;
+            if (head->op == DRAW_RECT && shape->at[3] == 2)
+                line = shape;
+            if (head->op == DRAW_TEXT && t->text_bytes == strlen(all[i].seen) &&
+                !memcmp(t->bytes + t->family_bytes, all[i].seen, t->text_bytes))
+                text = t;
+        }
+        assert_non_null(text);
+        assert_int_equal(line != NULL, all[i].letters >= 0);
+        if (!line)
+            continue;
+        float letter = line->at[2] / (float)(all[i].to - all[i].from);
+        assert_float_equal(line->at[0], text->x + letter * (float)all[i].letters, 0.5f);
+    }
+}
+
 static void the_serial_changes_with_the_picture_only(void **unused)
 {
     (void)unused;
@@ -217,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(notes_come_and_go, set_up, take_down),
         cmocka_unit_test_setup_teardown(problems_stay_until_they_are_fixed, set_up, take_down),
+        cmocka_unit_test_setup_teardown(the_underline_is_where_the_text_is, set_up, take_down),
         cmocka_unit_test_setup_teardown(the_serial_changes_with_the_picture_only, set_up,
                                         take_down),
         cmocka_unit_test_setup_teardown(input_is_taken_only_where_it_is_meant, set_up, take_down),
