@@ -189,6 +189,16 @@ static inline uint32_t keel_ui_touch(struct keel_ui *ui, uint64_t id, struct kee
     return did | (ui->focus == id ? KEEL_UI_FOCUS : 0u);
 }
 
+static inline float keel_ui_width_(struct keel_ui *ui, const char *text, uint64_t bytes)
+{
+    const struct keel_draw_1 *d = keel_draw_service_(ui->k);
+    struct keel_font font = keel_font_px(ui->style.text_px);
+    struct keel_text_size size = {sizeof(struct keel_text_size), 0, 0, 0, 0, 0};
+    if (d && bytes)
+        d->text_size(ui->k, text, bytes, &font, &size);
+    return size.width;
+}
+
 /* A line of text in the middle of a rectangle's height; `align` as KEEL_ALIGN_…; what is longer is
  * cut off. */
 static inline void keel_ui_write(struct keel_ui *ui, struct keel_ui_rect r, const char *text,

@@ -81,16 +81,6 @@ static inline void keel_ui_replace_(struct keel_ui *ui, char *text, uint32_t roo
     ui->caret = ui->anchor = from + (uint32_t)bytes;
 }
 
-static inline float keel_ui_width_(struct keel_ui *ui, const char *text, uint64_t bytes)
-{
-    const struct keel_draw_1 *d = keel_draw_service_(ui->k);
-    struct keel_font font = keel_font_px(ui->style.text_px);
-    struct keel_text_size size = {sizeof(struct keel_text_size), 0, 0, 0, 0, 0};
-    if (d && bytes)
-        d->text_size(ui->k, text, bytes, &font, &size);
-    return size.width;
-}
-
 /* The character's border that is nearest to `x` from the text's beginning. */
 static inline uint32_t keel_ui_nearest_(struct keel_ui *ui, const char *text, float x)
 {
@@ -250,7 +240,7 @@ static inline void keel_ui_show_(struct keel_ui *ui, struct keel_ui_rect r, cons
         keel_ui_write(ui, line, text + ui->caret, bytes - ui->caret, KEEL_ALIGN_LEFT, 0, s->text);
     }
     if ((keel_now_ns(ui->k) - ui->typed_ns) / 530000000 % 2 == 0)
-        keel_rect(ui->k, x + caret, r.y + 5, 1.5f, r.h - 10, s->text);
+        keel_rect(ui->k, x + caret - 1, r.y + 5, 1.5f, r.h - 10, s->text); /* between the letters */
     keel_text_area(ui->k, x + caret, r.y, 1, r.h);
 }
 

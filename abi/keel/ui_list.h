@@ -102,6 +102,18 @@ static inline uint32_t keel_ui_mix_(uint32_t a, uint32_t b, float part)
     return keel_rgba((uint32_t)c[0], (uint32_t)c[1], (uint32_t)c[2], 255);
 }
 
+/* A text that is read well, whatever is drawn below it. */
+static inline void keel_ui_above_(struct keel_ui *ui, struct keel_ui_rect r, const char *text,
+                                  uint64_t bytes, uint32_t align, uint32_t color)
+{
+    float w = keel_ui_width_(ui, text, bytes);
+    w = w < r.w ? w : r.w;
+    float x = align == KEEL_ALIGN_RIGHT ? r.x + r.w - w : r.x;
+    if (bytes)
+        keel_round(ui->k, x - 4, r.y, w + 8, r.h, 4, keel_fade(ui->style.control, 0.75f));
+    keel_ui_write(ui, r, text, bytes, align, 0, color);
+}
+
 /* A line through `count` values, from least (below) to most (above); the newest is the last. */
 static inline void keel_ui_plot(struct keel_ui *ui, const char *name, const float *values,
                                 uint32_t count, float least, float most, float height)
@@ -139,11 +151,11 @@ static inline void keel_ui_plot(struct keel_ui *ui, const char *name, const floa
     keel_pop(ui->k);
     keel_round_line(ui->k, r.x, r.y, r.w, r.h, s->radius, 1, s->edge);
     struct keel_ui_rect head = {r.x + 8, r.y + 5, r.w - 16, s->text_px * 1.3f};
-    keel_ui_write(ui, head, name, keel_ui_shown(name), KEEL_ALIGN_LEFT, 0, s->dim);
+    keel_ui_above_(ui, head, name, keel_ui_shown(name), KEEL_ALIGN_LEFT, s->dim);
     if (!count)
         return;
     __builtin_snprintf(text, sizeof text, span >= 100 ? "%.0f" : "%.2f", (double)values[count - 1]);
-    keel_ui_write(ui, head, text, __builtin_strlen(text), KEEL_ALIGN_RIGHT, 0, s->text);
+    keel_ui_above_(ui, head, text, __builtin_strlen(text), KEEL_ALIGN_RIGHT, s->text);
 }
 
 KEEL_END
