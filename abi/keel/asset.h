@@ -34,7 +34,7 @@ enum {
 
 /* The data of a KEEL_EVENT_ASSET whose `result` is 0; `bytes` of content lie behind its `size`
  * bytes. When `result` is an error the data are a sentence that says why, and what came before
- * still holds; the file stays watched. */
+ * still holds; the file stays watched. Nothing comes when it is removed. */
 struct keel_asset {
     uint32_t size;
     uint32_t kind;           /* KEEL_ASSET_… */

@@ -83,7 +83,8 @@ struct keel_font {
     uint32_t weight; /* 100 to 900; 0: 400, regular; 700 is bold */
     uint32_t align;  /* KEEL_ALIGN_…: of each line, against x */
     uint32_t reserved;
-    const char *family; /* as fontconfig knows it, at most 63 bytes; NULL: the default */
+    const char *family; /* as fontconfig knows it, or the path of a KEEL_ASSET_FONT; at most 63
+                           bytes; NULL: the default */
 };
 
 struct keel_text_size {

@@ -68,13 +68,13 @@ static int rolled_back(const char *text, char *ret_note, size_t bytes)
     return 1;
 }
 
-/* "fish: wrote to 0x0 …": the name apart from what happened, as in the other notes. */
-static int faulted(const char *text, char *ret_note, size_t bytes)
+/* "fish: wrote to 0x0 …": the name and the kind apart from what happened, as in the other notes. */
+static int apart(const char *text, const char *kind, char *ret_note, size_t bytes)
 {
     const char *colon = strstr(text, ": ");
     if (!colon || memchr(text, ' ', (size_t)(colon - text)))
         return 0;
-    snprintf(ret_note, bytes, "%.*s  fault  \xc2\xb7  %s", (int)(colon - text), text, colon + 2);
+    snprintf(ret_note, bytes, "%.*s  %s  \xc2\xb7  %s", (int)(colon - text), text, kind, colon + 2);
     return 1;
 }
 
@@ -95,7 +95,9 @@ int note_of(uint32_t level, const char *room, const char *text, char *ret_note, 
                (!strcmp(room, "dev") && !strncmp(text, "fixed", 5));
     if (!strcmp(room, "fault"))
         *ret_tone = BAD;
-    if (!strcmp(room, "fault") && level >= KEEL_LOG_ERROR && faulted(text, ret_note, bytes))
+    if (!strcmp(room, "fault") && level >= KEEL_LOG_ERROR && apart(text, "fault", ret_note, bytes))
+        return 1;
+    if (!strcmp(room, "asset") && level >= KEEL_LOG_WARN && apart(text, "asset", ret_note, bytes))
         return 1;
     if (told)
         snprintf(ret_note, bytes, "%s", text);

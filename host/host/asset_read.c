@@ -15,6 +15,7 @@
 
 #include "base/utf8.h"
 #include "host/asset_decode.h"
+#include "host/asset_font.h"
 #include "watch/beneath.h"
 #include "watch/settle.h"
 
@@ -122,6 +123,8 @@ static int take_plain(const AssetRead *read, const Settled *file, struct keel_as
     int rc = read_all(file->memfd, content_of(input), file->bytes, 0, err);
     if (!rc && read->as == KEEL_ASSET_TEXT)
         rc = check_text(content_of(input), file->bytes, read->path, err);
+    if (!rc && read->as == KEEL_ASSET_FONT)
+        rc = asset_font_check(content_of(input), file->bytes, read->path, err);
     if (rc)
         free(input);
     else

@@ -81,7 +81,8 @@ static void take_font(const char *family, const void *data, size_t bytes, void *
     Screen *screen = user;
     Error err = {0};
     if (glyphs_file(screen->glyphs, family, data, bytes, &err))
-        log_warn("screen", "%s", err.text);
+        log_warn("asset", "%s",
+                 err.text); /* the module can't know: it may be there without a screen */
     screen->window.stale = 1;
     screen->drawn = 0;
 }

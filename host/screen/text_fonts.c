@@ -45,11 +45,11 @@ static int open_face(Text *text, hb_blob_t *blob, int index, const char *path, u
     int rc = KEEL_OK;
     if (!bytes ||
         FT_New_Memory_Face(text->freetype, (const FT_Byte *)data, (FT_Long)bytes, index, &face->ft))
-        rc =
-            err_set(err, KEEL_EDATA, "%s: not a font that FreeType can read", path ? path : "font");
+        rc = err_set(err, KEEL_EDATA, "%s%snot a font that FreeType can read", path ? path : "",
+                     path ? ": " : "");
     else if (!FT_IS_SCALABLE(face->ft) || !face->ft->units_per_EM)
-        rc = err_set(err, KEEL_EUNSUPPORTED, "%s: a font of fixed sizes; only outlines are shown",
-                     path ? path : "font");
+        rc = err_set(err, KEEL_EUNSUPPORTED, "%s%sa font of fixed sizes; only outlines are shown",
+                     path ? path : "", path ? ": " : "");
     if (!rc && path && !(face->path = strdup(path)))
         rc = err_set(err, KEEL_ENOMEM, "no memory for a font");
     if (rc) {

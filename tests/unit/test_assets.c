@@ -328,6 +328,11 @@ static void what_cannot_be_read_is_said(void **unused)
     await(&desk, 7, 1);
     assert_int_equal(desk.part.result[7], KEEL_ELIMIT);
     unlink(at("huge"));
+    write_file("face.ttf", "\0\1\0\0 cut off", 12);
+    open_asset(&desk, "face.ttf", KEEL_ASSET_FONT, 3);
+    await(&desk, 3, 1);
+    assert_int_equal(desk.part.result[3], KEEL_EDATA);
+    assert_non_null(strstr(desk.part.text[3], "face.ttf: it is cut short"));
     rig_close(&desk.rig);
 }
 

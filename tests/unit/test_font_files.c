@@ -6,6 +6,7 @@
 
 #include "../fixtures/asset_part.h"
 
+#include "host/asset_font.h"
 #include "host/host.h"
 #include "screen/glyphs.h"
 
@@ -80,6 +81,41 @@ static void a_file_is_a_family(void **unused)
     free(sans);
 }
 
+/* What would take the place of a good font must be one. */
+static void damaged_fonts_are_refused(void **unused)
+{
+    (void)unused;
+    Error err = {0};
+    assert_int_equal(asset_font_check("", 0, "x", &err), KEEL_EDATA);
+    assert_string_equal(err.text, "x: it is empty");
+    assert_int_equal(asset_font_check("Dear reader, this is no font", 28, "x", &err), KEEL_EDATA);
+    assert_string_equal(err.text, "x: it is no TTF or OTF font");
+    assert_int_equal(asset_font_check("\0\1\0\0\0\0\0\0\0\0\0\0", 12, "x", &err), KEEL_EDATA);
+    assert_string_equal(err.text, "x: it has no table head, which a font needs");
+    assert_int_equal(asset_font_check("ttcf\0\1\0\0\0\0\0\1\xff\xff\xff\xff", 16, "x", &err),
+                     KEEL_EDATA);
+    assert_int_equal(asset_font_check("\0\1\0\0\xff\xff\0\0\0\0\0\0", 12, "x", &err), KEEL_EDATA);
+    assert_string_equal(err.text, "x: it is cut short in its directory");
+    size_t bytes = 0;
+    char *font = data_of("DejaVuSans", &bytes);
+    if (!font)
+        return;
+    assert_int_equal(asset_font_check(font, bytes, "x", &err), KEEL_OK);
+    for (size_t cut = 1; cut < bytes - 3; cut = cut < 400 ? cut + 1 : cut + 997) {
+        char *part = malloc(cut); /* exactly as long: what reads behind it is found */
+        memcpy(part, font, cut);
+        if (asset_font_check(part, cut, "x", &err) != KEEL_EDATA)
+            fail_msg("%zu bytes of %zu were taken", cut, bytes);
+        free(part);
+    }
+    for (size_t at = 0; at < 400; at++) { /* whatever it says, nothing outside of it is read */
+        font[at] = (char)~font[at];
+        asset_font_check(font, bytes, "x", NULL);
+        font[at] = (char)~font[at];
+    }
+    free(font);
+}
+
 static char got[64];
 static size_t got_bytes;
 
@@ -121,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_a_family),
+        cmocka_unit_test(damaged_fonts_are_refused),
         cmocka_unit_test(an_asset_arrives_as_a_font),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,6 +241,7 @@ static void lines_of_the_log_become_notes(void **unused)
                      1);
     assert_non_null(strstr(note, "changed: swim, draw; types: Bird"));
     assert_int_equal(note_of(2, "asset", "fish: a.png: no", note, sizeof note, &tone), 1);
+    assert_string_equal(note, "fish  asset  \xc2\xb7  a.png: no");
     assert_int_equal(tone, OVERLAY_WARN);
     assert_int_equal(note_of(0, "asset", "fish: a.png was read", note, sizeof note, &tone), 0);
     static const char *const none[] = {"", "fish: generation 1 in 14 ms, pause 3 \xc2\xb5s",
