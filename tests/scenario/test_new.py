@@ -56,7 +56,7 @@ class New(KeelTest):
                                   stderr=subprocess.STDOUT, text=True, env=self.env)
             self.assertEqual(done.returncode, 0, done.stdout)
         host = self.host(self.path("fish/build/fish.so"))
-        host.wait("the fish is at [0-9]+, after 0 turns")
+        host.wait("the fish is at [0-9]+, turns: 0")
         host.end()
 
     def test_c(self):
