@@ -10,7 +10,11 @@
 #include "swap/recorder.h"
 #include "swap/swap.h"
 
-enum { MOMENTS = STATE_MOMENTS - 2, EVENT_BYTES = 16 << 20 };
+enum {
+    MOMENTS = STATE_MOMENTS - 2,
+    EVENT_BYTES = 16 << 20,
+    ROOM_BYTES = 4096 /* of a record, kept for the next frame that comes to its place */
+};
 
 typedef struct Moment {
     Pin *pin;
@@ -81,10 +85,33 @@ static PastFrame *frame_of(const Past *past, uint64_t number)
     return &past->frames[number % PAST_FRAMES];
 }
 
+/* A picture that was loaded anew must not stay until this place of the ring comes round again. */
+static void give_back(Buf *buf)
+{
+    if (buf->room > ROOM_BYTES)
+        buf_done(buf);
+    buf->bytes = 0;
+}
+
+/* No more than it takes: buf_add would make room for as much again. */
+static int make_room(Buf *buf, size_t bytes)
+{
+    buf->bytes = 0;
+    if (bytes <= ROOM_BYTES || bytes <= buf->room)
+        return KEEL_OK;
+    buf_done(buf);
+    buf->data = malloc(bytes);
+    buf->room = buf->data ? bytes : 0;
+    return buf->data ? KEEL_OK : KEEL_ENOMEM;
+}
+
 static void drop_frames(Past *past, uint64_t first, uint64_t last)
 {
-    for (uint64_t n = first; n < last; n++)
-        past->event_bytes -= frame_of(past, n)->record.bytes;
+    for (uint64_t n = first; n < last; n++) {
+        Buf *record = &frame_of(past, n)->record;
+        past->event_bytes -= record->bytes;
+        give_back(record);
+    }
 }
 
 void past_forget(Past *past, const char *why)
@@ -145,11 +172,14 @@ static int keep_frame(Past *past)
                                  .dt = slot->frame.dt,
                                  .flags = slot->frame.flags,
                                  .events = past->gathered.event_count};
-    kept->record.bytes = 0;
-    if (buf_add(&kept->record, &kept->frame, sizeof kept->frame) ||
-        buf_add(&kept->record, past->gathered.events.data, past->gathered.events.bytes))
+    if (make_room(&kept->record, sizeof kept->frame + past->gathered.events.bytes) ||
+        buf_add(&kept->record, &kept->frame, sizeof kept->frame) ||
+        buf_add(&kept->record, past->gathered.events.data, past->gathered.events.bytes)) {
+        kept->record.bytes = 0;
         return KEEL_ENOMEM;
+    }
     past->event_bytes += kept->record.bytes;
+    give_back(&past->gathered.events);
     return KEEL_OK;
 }
 

@@ -1,6 +1,8 @@
 /* host/rewinding and swap/past: what a slot is put back to is what it was. */
 #include "host_rig.h"
 
+#include <malloc.h>
+
 #include "../fixtures/input_part.h"
 #include "host/host.h"
 
@@ -76,6 +78,30 @@ static void one_that_keeps_what_happened_does_not(void **unused)
     rig_close(&rig);
 }
 
+/* Large events, as pictures that are loaded anew: the oldest go, and their memory with them. */
+static void what_is_forgotten_takes_no_memory(void **unused)
+{
+    (void)unused;
+    enum { BYTES = 256 * 1024, MOST = 48 << 20, FRAMES = 400 };
+    Rig rig;
+    open_with_past(&rig);
+    char *data = calloc(1, BYTES);
+    struct mallinfo2 before = mallinfo2();
+    for (int i = 0; i < FRAMES; i++) {
+        assert_int_equal(keel_slot_send(rig.slots[0], 1, data, BYTES), 0);
+        rig_frame(&rig);
+    }
+    HostPast past;
+    host_past_status(rig.host, &past);
+    assert_in_range(past.bytes, BYTES, MOST); /* they are kept, and not all */
+    struct mallinfo2 after = mallinfo2();
+    size_t held = after.uordblks + after.hblkhd, had = before.uordblks + before.hblkhd;
+    if (held > had + MOST)
+        fail_msg("%zu bytes are held", held - had);
+    free(data);
+    rig_close(&rig);
+}
+
 static void key(keel_slot *slot, uint32_t what)
 {
     const struct keel_input input = {.size = sizeof input, .what = what, .code = KEEL_KEY_SPACE};
@@ -137,6 +163,7 @@ int main(void)
         cmocka_unit_test(frames_run_again_as_they_ran),
         cmocka_unit_test(a_rollback_to_the_state_of_then_cuts_it_off),
         cmocka_unit_test(one_that_keeps_what_happened_does_not),
+        cmocka_unit_test(what_is_forgotten_takes_no_memory),
         cmocka_unit_test(inputs_of_then_are_not_those_of_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
