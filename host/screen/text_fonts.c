@@ -193,7 +193,7 @@ int text_font_bytes(Text *text, const void *data, size_t bytes, uint32_t *ret_fo
     if (!bytes || bytes > TEXT_FONT_BYTES_MOST)
         return err_set(err, KEEL_ELIMIT, "a font file has 1 byte to %d MiB",
                        TEXT_FONT_BYTES_MOST >> 20);
-    uint32_t i, face;
+    uint32_t i = 0, face;
     int rc = free_font(text, &i, err);
     if (rc)
         return rc;
