@@ -11,7 +11,7 @@
 
 #include "app/commands.h"
 #include "app/replay_run.h"
-#include "app/state_text.h"
+#include "app/replay_statics.h"
 #include "app/text.h"
 #include "watch/settle.h"
 
@@ -20,7 +20,8 @@ static const char help[] =
     "\n"
     "Gives NEW what was recorded in FILE (keel record, keel run --journal): the same clock,\n"
     "random numbers, events and results of tasks, frame by frame, and compares the state after\n"
-    "each frame. Without NEW: what ran when it was recorded.\n"
+    "each frame, and the statics that both builds have, for which what was recorded runs once\n"
+    "more. Without NEW: what ran when it was recorded; statics are then not compared.\n"
     "\n"
     "  --from SNAPSHOT    begin with this state of the session (keel ctl snapshot)\n"
     "  --against OLD.so   compare with this build instead of with the recording\n"
@@ -47,8 +48,10 @@ typedef struct Replay {
     StateHashes *hashes;      /* of the reference's frames, shared */
     Frozen *now, *was;        /* the two states where they part */
     StateTypes was_types, now_types;
-    StateDifferences differences;
-    int raw_only; /* bytes differ, and no object does */
+    StateDifferences differences, static_differences;
+    ReplayStatics statics;
+    uint64_t *static_hashes; /* of the reference's frames, shared; NULL: no statics are compared */
+    int raw_only;            /* bytes differ, and no object does */
 } Replay;
 
 /* ---- arguments ---- */
@@ -154,13 +157,17 @@ static ReplayCompare how_to_compare(const Replay *replay, const Image *tested)
     return REPLAY_EXACT;
 }
 
-static int run_reference(Replay *replay, uint64_t frames, int fd, StateHashes *record, Error *err)
+static int run_reference(Replay *replay, uint64_t frames, int fd, StateHashes *record,
+                         uint64_t *statics, Error *err)
 {
     const ReplayPlan plan = {.session = &replay->session,
                              .instead = replay->against_image,
                              .types = &replay->was_types,
                              .frames = frames,
                              .record = record,
+                             .statics = &replay->statics,
+                             .statics_side = REPLAY_WAS,
+                             .statics_record = statics,
                              .dump_fd = fd,
                              .sandbox = replay->sandbox};
     if (replay->reference)
@@ -169,16 +176,55 @@ static int run_reference(Replay *replay, uint64_t frames, int fd, StateHashes *r
     return replay_run_apart(&plan, &replay->reference, err);
 }
 
+/* A number or two for each frame, which the child writes; NULL: no memory. */
+static void *for_frames(const Replay *replay, size_t each)
+{
+    void *got = mmap(NULL, (replay->session.frames + 1) * each, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return got == MAP_FAILED ? NULL : got;
+}
+
+/* Which statics can be compared, when there are two builds. */
+static int choose_statics(Replay *replay, Error *err)
+{
+    ReplaySession *s = &replay->session;
+    const StateTypes *was[REPLAY_GENERATIONS], *now[REPLAY_GENERATIONS];
+    if (!replay->compare || (!replay->new_image && !replay->against_image))
+        return KEEL_OK;
+    for (int i = 0; i < s->generations; i++)
+        if (!s->image[i] && (!replay->new_image || !replay->against_image)) {
+            snprintf(replay->statics.why, sizeof replay->statics.why,
+                     "the journal doesn't hold the bytes of what was recorded: give that build by "
+                     "--against");
+            return KEEL_OK;
+        }
+    replay_session_types(s);
+    name_types(replay);
+    for (int i = 0; i < s->generations; i++) {
+        was[i] = replay->against_image ? &replay->was_types : &s->types[i];
+        now[i] = replay->new_image ? &replay->now_types : &s->types[i];
+    }
+    return replay_statics_init(&replay->statics, s->generations, was, now, err);
+}
+
+/* What the tested build is compared with besides the journal's hashes. */
 static int run_against(Replay *replay, Error *err)
 {
-    size_t bytes = (replay->session.frames + 1) * sizeof *replay->hashes;
-    replay->hashes = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (replay->hashes == MAP_FAILED) {
-        replay->hashes = NULL;
-        return err_errno(err, KEEL_ENOMEM, errno, "no memory for the frames' hashes");
-    }
-    return run_reference(replay, (uint64_t)replay->frames, -1, replay->hashes, err);
+    if (replay->against_image && !(replay->hashes = for_frames(replay, sizeof *replay->hashes)))
+        return err_set(err, KEEL_ENOMEM, "no memory for the frames' hashes");
+    if (replay->statics.most &&
+        !(replay->static_hashes = for_frames(replay, sizeof *replay->static_hashes)))
+        return err_set(err, KEEL_ENOMEM, "no memory for the frames' hashes");
+    if (!replay->hashes && !replay->static_hashes)
+        return KEEL_OK;
+    int rc = run_reference(replay, (uint64_t)replay->frames, -1, replay->hashes,
+                           replay->static_hashes, err);
+    const ReplayOutcome *o = replay->reference;
+    if (rc == KEEL_OK && replay->static_hashes && o->end != REPLAY_DONE)
+        snprintf(replay->statics.why, sizeof replay->statics.why,
+                 "after frame %llu of the old build: %.300s", (unsigned long long)o->index,
+                 o->end == REPLAY_FAULTED ? o->fault.text : o->err.text);
+    return rc;
 }
 
 static int run_tested(Replay *replay, uint64_t frames, ReplayCompare compare, int fd, Error *err)
@@ -189,6 +235,10 @@ static int run_tested(Replay *replay, uint64_t frames, ReplayCompare compare, in
                              .frames = frames,
                              .compare = compare,
                              .with = replay->hashes,
+                             .statics = &replay->statics,
+                             .statics_side = REPLAY_NOW,
+                             .statics_with =
+                                 compare == REPLAY_NOTHING ? NULL : replay->static_hashes,
                              .dump_fd = fd,
                              .sandbox = replay->sandbox};
     if (replay->outcome)
@@ -204,7 +254,7 @@ static void look_closer(Replay *replay, int fd)
     int other = new_file("keel-state");
     if (!replay->outcome->dumped || other < 0 ||
         frozen_open_fd(fd, &replay->now, &err) != KEEL_OK ||
-        run_reference(replay, replay->outcome->frames, other, NULL, &err) != KEEL_OK ||
+        run_reference(replay, replay->outcome->frames, other, NULL, NULL, &err) != KEEL_OK ||
         !replay->reference->dumped || frozen_open_fd(other, &replay->was, &err) != KEEL_OK) {
         close(other);
         return;
@@ -213,7 +263,17 @@ static void look_closer(Replay *replay, int fd)
     name_types(replay);
     const StateLook was = {replay->was, &replay->was_types},
                     now = {replay->now, &replay->now_types};
+    const ReplayStaticsLook old = {was, replay->reference->load_bias},
+                            new = {now, replay->outcome->load_bias};
+    const ReplayStaticList *list = &replay->statics.at[replay->outcome->generation];
     state_differences(&was, &now, &replay->differences);
+    if (list->count)
+        replay_statics_differences(list, &old, &new, &replay->static_differences);
+}
+
+static int found_some(const Replay *replay)
+{
+    return replay->differences.objects || replay->static_differences.objects;
 }
 
 static void forget_states(Replay *replay)
@@ -222,10 +282,11 @@ static void forget_states(Replay *replay)
     frozen_free(replay->was);
     replay->now = replay->was = NULL;
     state_differences_done(&replay->differences);
+    state_differences_done(&replay->static_differences);
 }
 
-/* Runs both up to so many frames and compares their objects. 1: they differ; 0: they don't, or it
- * can't be told. */
+/* Runs both up to so many frames and compares their objects and statics. 1: they differ; 0: they
+ * don't, or it can't be told. */
 static int differ_at(Replay *replay, uint64_t frames, Error *err)
 {
     forget_states(replay);
@@ -233,7 +294,7 @@ static int differ_at(Replay *replay, uint64_t frames, Error *err)
     if (run_tested(replay, frames, REPLAY_NOTHING, fd, err) == KEEL_OK)
         look_closer(replay, fd);
     close(fd);
-    return replay->differences.objects != 0;
+    return found_some(replay);
 }
 
 /* Where builds differ in what belongs to no object (a source's path in the table of types, freed
@@ -292,7 +353,9 @@ static int run(Replay *replay, Error *err)
         replay_session_types(&replay->session);
         name_types(replay);
     }
-    if (rc == KEEL_OK && replay->against_image)
+    if (rc == KEEL_OK)
+        rc = choose_statics(replay, err);
+    if (rc == KEEL_OK)
         rc = run_against(replay, err);
     if (rc)
         return rc;
@@ -302,7 +365,7 @@ static int run(Replay *replay, Error *err)
     if (rc == KEEL_OK && replay->outcome->end == REPLAY_DIFFERS)
         look_closer(replay, fd);
     close(fd);
-    if (rc == KEEL_OK && replay->was && !replay->differences.objects)
+    if (rc == KEEL_OK && replay->was && !found_some(replay))
         rc = compare_objects(replay, err);
     return rc;
 }
@@ -359,11 +422,14 @@ static void tell(const Replay *replay)
     putchar('\n');
     const ReplayOutcome *o = replay->outcome;
     state_differences_print(stdout, &replay->differences, SHOWN);
+    state_differences_print(stdout, &replay->static_differences, SHOWN);
     if (o->end == REPLAY_DIFFERS && !replay->was)
         text_line(stdout, "  what differs can't be told: %s",
                   replay->reference && replay->reference->err.code
                       ? replay->reference->err.text
                       : "the recorded build can't be run");
+    if (*replay->statics.why)
+        text_line(stdout, "  statics were not compared: %s", replay->statics.why);
     if (*replay->session.ends) {
         fputs("  ", stdout);
         text_print(stdout, replay->session.ends);
@@ -380,6 +446,21 @@ static json_t *words(const char *text)
     return string ? string : json_string("?");
 }
 
+static json_t *statics_json(const Replay *replay)
+{
+    json_t *object = state_differences_json(&replay->static_differences);
+    if (object) {
+        json_object_del(object, "only_pointers");
+        json_object_del(object, "objects");
+        json_object_set_new(object, "differ",
+                            json_integer((json_int_t)replay->static_differences.objects));
+        json_object_set_new(object, "compared",
+                            json_integer(replay->static_hashes ? replay->statics.most : 0));
+        json_object_set_new(object, "why", words(replay->statics.why));
+    }
+    return object;
+}
+
 static void tell_json(const Replay *replay)
 {
     static const char *const ends[] = {"refused", "same", "differs", "faulted", "refused"};
@@ -387,13 +468,13 @@ static void tell_json(const Replay *replay)
     const ReplayOutcome *o = replay->outcome;
     sentence(replay, text, sizeof text);
     json_t *object =
-        json_pack("{s:s, s:o, s:I, s:I, s:I, s:f, s:o, s:I, s:I, s:o, s:f}", "verdict",
+        json_pack("{s:s, s:o, s:I, s:I, s:I, s:f, s:o, s:o, s:I, s:I, s:o, s:f}", "verdict",
                   o->end == REPLAY_DONE && !replay->compare ? "ran" : ends[o->end], "text",
                   words(text), "frames", (json_int_t)o->frames, "frame", (json_int_t)o->index,
                   "record", (json_int_t)o->lsn, "seconds_in", at_seconds(replay), "differences",
-                  state_differences_json(&replay->differences), "unmatched",
-                  (json_int_t)o->unmatched, "unrecorded", (json_int_t)o->unrecorded, "journal",
-                  words(replay->session.ends), "took_s", o->seconds);
+                  state_differences_json(&replay->differences), "statics", statics_json(replay),
+                  "unmatched", (json_int_t)o->unmatched, "unrecorded", (json_int_t)o->unrecorded,
+                  "journal", words(replay->session.ends), "took_s", o->seconds);
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(object);
@@ -401,13 +482,14 @@ static void tell_json(const Replay *replay)
 
 static void replay_done(Replay *replay)
 {
-    frozen_free(replay->now);
-    frozen_free(replay->was);
-    state_differences_done(&replay->differences);
+    forget_states(replay);
+    replay_statics_done(&replay->statics);
     state_types_done(&replay->was_types);
     state_types_done(&replay->now_types);
     if (replay->hashes)
         munmap(replay->hashes, (replay->session.frames + 1) * sizeof *replay->hashes);
+    if (replay->static_hashes)
+        munmap(replay->static_hashes, (replay->session.frames + 1) * sizeof *replay->static_hashes);
     if (replay->outcome)
         munmap(replay->outcome, sizeof *replay->outcome);
     if (replay->reference)
@@ -435,8 +517,13 @@ int replay_verdict(const char *journal, const char *from, const char *old_path,
     } else {
         sentence(&replay, ret_text, room);
         size_t used = strlen(ret_text);
-        if (replay.differences.count)
-            snprintf(ret_text + used, room - used, ": %s", replay.differences.text[0]);
+        const StateDifferences *first =
+            replay.differences.count ? &replay.differences : &replay.static_differences;
+        if (first->count)
+            snprintf(ret_text + used, room - used, ": %s", first->text[0]);
+        else if (*replay.statics.why)
+            snprintf(ret_text + used, room - used, "; statics were not compared: %s",
+                     replay.statics.why);
         const ReplayEnd end = replay.outcome->end;
         verdict = end == REPLAY_DONE ? 0 : end == REPLAY_DIFFERS || end == REPLAY_FAULTED ? 1 : 2;
     }

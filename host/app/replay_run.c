@@ -2,6 +2,7 @@
  * and never comes back. */
 #include "app/replay_run.h"
 #include "app/replay_carry.h"
+#include "app/replay_statics.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -233,6 +234,7 @@ static int enter(Run *run, const JournalGeneration *how, int number)
     Generation *g = run->instead ? run->instead : run->recorded[number];
     Fault fault;
     Error err;
+    run->outcome->generation = number;
     if (run->brought && !run->installed) { /* it came before the snapshot's end */
         run->last = *how;
         run->last_number = number;
@@ -248,8 +250,22 @@ static int enter(Run *run, const JournalGeneration *how, int number)
     return kind == FAULT_NONE ? 1 : faulted(run, &fault);
 }
 
+/* 1: the same, or nothing to compare with. */
+static int compare_statics(Run *run, uint64_t n)
+{
+    const ReplayPlan *plan = run->plan;
+    const Generation *g = run->slot.running;
+    if (!plan->statics || !g || (!plan->statics_with && !plan->statics_record))
+        return 1;
+    uint64_t is = replay_statics_hash(&plan->statics->at[run->outcome->generation],
+                                      (ReplaySide)plan->statics_side, g, run->state);
+    if (plan->statics_record)
+        plan->statics_record[n] = is;
+    return !plan->statics_with || !plan->statics_with[n] || plan->statics_with[n] == is;
+}
+
 /* 1: the same as it was, or nothing to compare with. */
-static int compare(Run *run, const JournalFrame *frame)
+static int compare_state(Run *run, const JournalFrame *frame)
 {
     const ReplayPlan *plan = run->plan;
     ReplayOutcome *outcome = run->outcome;
@@ -264,9 +280,15 @@ static int compare(Run *run, const JournalFrame *frame)
         was = plan->with[n];
     if (plan->compare == REPLAY_NOTHING || (!was.exact && !was.loose))
         return 1;
-    if (plan->compare == REPLAY_EXACT ? is.exact == was.exact : is.loose == was.loose)
+    return plan->compare == REPLAY_EXACT ? is.exact == was.exact : is.loose == was.loose;
+}
+
+static int compare(Run *run, const JournalFrame *frame)
+{
+    int statics = compare_statics(run, run->outcome->frames - 1);
+    if (compare_state(run, frame) && statics)
         return 1;
-    outcome->end = REPLAY_DIFFERS;
+    run->outcome->end = REPLAY_DIFFERS;
     return 0;
 }
 
@@ -371,6 +393,7 @@ static void dump(Run *run)
     snprintf(info.module, sizeof info.module, "%s", g->image->name);
     snprintf(info.version, sizeof info.version, "%s", g->image->version);
     const SnapshotParts none = {0};
+    run->outcome->load_bias = g->load_bias;
     run->outcome->dumped = snapshot_write(pin, &info, &none, run->plan->dump_fd, &err) == KEEL_OK;
 }
 

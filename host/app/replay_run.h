@@ -41,6 +41,10 @@ typedef struct ReplayPlan {
     ReplayCompare compare;   /* with the journal's hashes, or those of another run */
     const StateHashes *with;
     StateHashes *record; /* of each frame, for another run to compare with */
+    const struct ReplayStatics *statics; /* NULL: none are compared */
+    int statics_side;                    /* ReplaySide: which of the two builds this run is of */
+    const uint64_t *statics_with;        /* of each frame; 0: none was taken. NULL: nothing */
+    uint64_t *statics_record;
     int dump_fd;         /* where the state goes at the end */
     int sandbox;
 } ReplayPlan;
@@ -63,6 +67,8 @@ typedef struct ReplayOutcome {
     uint64_t lsn;
     uint64_t unmatched, unrecorded;
     StateHashes hashes;
+    int generation;     /* of the session, that the last frame belongs to */
+    uint64_t load_bias; /* of the build that ran then, once `dumped` */
     double seconds; /* spent in frames */
     int dumped;
     Fault fault;

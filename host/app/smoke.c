@@ -33,7 +33,7 @@ static const char help[] =
     "  --trust PUB      both must be signed by this key (keel manifest), NEW with no lower\n"
     "                   counter than OLD; several keys: give it several times\n"
     "  --replay FILE    also give both a recorded session (keel record) and compare their\n"
-    "                   states after every frame\n"
+    "                   states and statics after every frame\n"
     "  --state SNAPSHOT the session begins with this state (keel ctl snapshot)\n"
     "  --tap            Test Anything Protocol\n"
     "  --junit FILE     also write a JUnit report to FILE\n"

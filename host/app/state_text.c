@@ -21,6 +21,12 @@ static char *line(StateDifferences *d)
     return d->text[d->count++];
 }
 
+char *state_differences_add(StateDifferences *d)
+{
+    d->objects++;
+    return line(d);
+}
+
 static const char *type_of(const FrozenObject *object)
 {
     return *object->type ? object->type : "a block of malloc";
@@ -105,7 +111,8 @@ void state_differences_print(FILE *to, const StateDifferences *d, int most)
         fputc('\n', to);
     }
     if (d->objects > (uint64_t)most)
-        fprintf(to, "  and %llu objects more\n", (unsigned long long)d->objects - (uint64_t)most);
+        fprintf(to, "  and %llu %s more\n", (unsigned long long)d->objects - (uint64_t)most,
+                d->noun ? d->noun : "objects");
     if (d->pointers)
         fprintf(to, "  %llu objects differ only in where in the code they point\n",
                 (unsigned long long)d->pointers);

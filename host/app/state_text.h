@@ -11,6 +11,7 @@ enum { STATE_DIFFERENCES = 1000, STATE_DIFFERENCE_BYTES = 320 };
 
 typedef struct StateDifferences {
     const StateLook *before, *after; /* while they are compared */
+    const char *noun;                /* of what is listed; NULL: objects */
     uint64_t objects;                /* that differ, all of them */
     uint64_t pointers;               /* objects that differ only in pointers into code */
     int count, room;                 /* sentences, at most STATE_DIFFERENCES */
@@ -19,6 +20,8 @@ typedef struct StateDifferences {
 
 /* Types that aren't there make it bytes. */
 void state_differences(const StateLook *before, const StateLook *after, StateDifferences *ret);
+/* Room for one more sentence, which counts; NULL: there is none. */
+char *state_differences_add(StateDifferences *differences);
 void state_differences_print(FILE *to, const StateDifferences *differences, int most);
 json_t *state_differences_json(const StateDifferences *differences);
 void state_differences_done(StateDifferences *differences);

@@ -402,23 +402,10 @@ int state_value_find(const StateLook *look, const char *path, StatePlace *ret, E
     return rc;
 }
 
-int state_value_at(const StateLook *look, const FrozenObject *object, uint64_t offset,
-                   StatePlace *ret, char *path, size_t room)
+/* Goes on with a path that has `used` bytes. */
+static int inside(const StateLook *look, StatePlace place, uint64_t offset, StatePlace *ret,
+                  char *path, size_t used, size_t room)
 {
-    uint32_t type;
-    if (!state_types_find(look->types, object, &type))
-        return 0;
-    uint64_t each = object->bytes / object->count, index = offset / each;
-    StatePlace place = {.address = object->address + index * each,
-                        .data = object->data + index * each,
-                        .bytes = each,
-                        .type = type};
-    state_value_whole(look, &place);
-    size_t used = 0;
-    path[0] = 0;
-    if (object->count > 1)
-        used = (size_t)snprintf(path, room, "[%llu]", (unsigned long long)index);
-    offset %= each;
     for (int depth = 0; depth < DEEPEST && state_value_has_parts(look, &place); depth++) {
         const SchemaType *t = type_of(look, place.type);
         StatePlace part;
@@ -452,4 +439,30 @@ int state_value_at(const StateLook *look, const FrozenObject *object, uint64_t o
     }
     *ret = place;
     return 1;
+}
+
+int state_value_inside(const StateLook *look, const StatePlace *whole, uint64_t offset,
+                       StatePlace *ret, char *path, size_t room)
+{
+    path[0] = 0;
+    return inside(look, *whole, offset, ret, path, 0, room);
+}
+
+int state_value_at(const StateLook *look, const FrozenObject *object, uint64_t offset,
+                   StatePlace *ret, char *path, size_t room)
+{
+    uint32_t type;
+    if (!state_types_find(look->types, object, &type))
+        return 0;
+    uint64_t each = object->bytes / object->count, index = offset / each;
+    StatePlace place = {.address = object->address + index * each,
+                        .data = object->data + index * each,
+                        .bytes = each,
+                        .type = type};
+    state_value_whole(look, &place);
+    size_t used = 0;
+    path[0] = 0;
+    if (object->count > 1)
+        used = (size_t)snprintf(path, room, "[%llu]", (unsigned long long)index);
+    return inside(look, place, offset % each, ret, path, used, room);
 }

@@ -43,6 +43,9 @@ int state_value_find(const StateLook *look, const char *path, StatePlace *ret, E
  */
 int state_value_at(const StateLook *look, const FrozenObject *object, uint64_t offset,
                    StatePlace *ret, char *path, size_t room);
+/* The same of a place; the path is "" where that has no parts. */
+int state_value_inside(const StateLook *look, const StatePlace *whole, uint64_t offset,
+                       StatePlace *ret, char *path, size_t room);
 
 /* The bytes of the place with `text` as its value; `ret` has place->bytes. KEEL_ERANGE… as
  * KEEL_EINVAL: it doesn't fit, or isn't of this type; the sentence says what does. */

@@ -120,4 +120,11 @@ void migrate_attic_free(MigrateAttic *attic);
  * ended by a newline. 0 or KEEL_ENOMEM. */
 int migration_foretell(Migration *migration, Buf *lines);
 
+/* The statics that keep their value and their layout, byte for byte: a list of these. 0 or
+ * KEEL_ENOMEM. */
+typedef struct MigrateKept {
+    uint32_t from, to; /* statics of both schemas */
+} MigrateKept;
+int migration_kept_statics(const Migration *migration, Buf *list);
+
 #endif

@@ -334,3 +334,15 @@ void plan_statics(Migration *m)
     for (size_t i = 0; i < m->statics.bytes / sizeof(StaticPlan); i++)
         plan_guards(m, (const StaticPlan *)(const void *)m->statics.data + i);
 }
+
+int migration_kept_statics(const Migration *m, Buf *list)
+{
+    const StaticPlan *plans = (const StaticPlan *)(const void *)m->statics.data;
+    int rc = 0;
+    for (size_t i = 0; i < m->statics.bytes / sizeof *plans && !rc; i++) {
+        const MigrateKept kept = {plans[i].from, plans[i].to};
+        if (plans[i].fate == STATIC_CARRIED && pair_at(m, plans[i].pair)->same)
+            rc = buf_add(list, &kept, sizeof kept);
+    }
+    return rc ? KEEL_ENOMEM : 0;
+}

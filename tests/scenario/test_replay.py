@@ -90,6 +90,41 @@ KEEL_MODULE("world", "1.0",
 """.replace("w->x_from_task", "w->told ^= *(const uint64_t *)e->data << 20;")
 
 
+# Statics that nothing in the state depends on: numbers, parts, pointers of all kinds.
+STATICS = r"""
+#include <stdio.h>
+struct told { uint32_t kind; double x[3]; void (*call)(void); };
+static uint64_t frames_seen;
+static struct told table[4];
+static double gravity = GRAVITY;
+static const char *word = "a word";
+static void *from_libc;
+__attribute__((used)) static char *owned;
+static uint64_t looked_up KEEL_CACHE = 0;
+__attribute__((constructor)) static void early(void) { from_libc = EARLY > 1000 ? (void *)stdout : (void *)stderr; }
+static void nothing(void) {}
+MORE
+"""
+USE_STATICS = r"""
+    static uint32_t calls = 3;
+    calls++;
+    frames_seen += gravity > 0;
+    looked_up = (uint64_t)(uintptr_t)&calls + EARLY;
+    table[f->index % 4].kind++;
+    table[f->index % 4].x[1] = w->time;
+    table[f->index % 4].call = nothing;
+    if (f->index == 10) owned = malloc(20);
+    if (word && from_libc) word = f->index % 2 ? "odd" : "even";
+"""
+
+
+def with_statics(edit="", more="", gravity="9.8", early="100", **how):
+    text = WORLD.replace("static uint64_t count;", "static uint64_t count;" + STATICS)
+    text = text.replace("FRAME", USE_STATICS + edit).replace("STEP", "1.0").replace("MORE", more)
+    text = text.replace("GRAVITY", gravity).replace("EARLY", early)
+    return build(text, unit="world.c", **how)
+
+
 def world(step="1.0", frame="", pointers=True):
     text = WORLD.replace("STEP", step).replace("FRAME", frame)
     if not pointers:
@@ -138,6 +173,72 @@ class Replay(keeltest.KeelTest):
         # against a build that has the same change there is no difference
         self.assertIn("the same", self.replay("j", "new.so", "--against", "new.so"))
         self.replay("j", "world.so", "--against", "new.so", expect=1)
+
+    def test_a_static_that_differs_is_told_by_name(self):
+        self.record(with_statics())
+        for edit, frame, told in (
+                ("if (f->index == 123) frames_seen += 5;", 123, r"frames_seen: 124 → 129"),
+                ("if (f->index == 60) calls++;", 60, r"calls of frame: 64 → 65"),
+                ("if (f->index == 71) table[2].x[2] = 0.5;", 71, r"table\[2\]\.x\[2\]: 0 → 0\.5"),
+                ("if (f->index == 80) table[0].call = 0;", 80, r'table\[0\]\.call: "world: nothing" → null'),
+                ("if (f->index == 90) owned += 3;", 90, r'owned: "0x55\w+" → "0x55\w+"'),
+                ("if (f->index == 95) word = 0;", 95, r'word: "world\+0x\w+" → null')):
+            self.place(with_statics(edit=edit), "new.so")
+            text = self.replay("j", "new.so", expect=1)
+            self.assertIn("differs after frame %d " % frame, text)
+            self.assertRegex(text, r"\n  world\.c: static %s\n" % told)
+            self.assertNotIn(" at 0x", text)  # no object does
+        told = json.loads(self.replay("j", "new.so", "--json", expect=1))
+        self.assertEqual((told["differences"]["objects"], told["statics"]["differ"]), (0, 1))
+        self.assertIn("world.c: static word", told["statics"]["list"][0])
+        self.assertIn("static word", self.replay("j", "new.so", "--against", "world.so", expect=1))
+        self.assertIn("static word", self.replay("j", "world.so", "--against", "new.so", expect=1))
+        self.assertIn("static word", self.replay("j", "--against", "new.so", expect=1))
+        self.assertIn("the same", self.replay("j", "new.so", "--against", "new.so"))
+        done = self.keel("smoke", "world.so", "new.so", "--swaps", "2", "--frames", "5", "--replay", "j")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"NEW on j: differs after frame 95 .*: world\.c: static word: ")
+
+    def test_statics_that_no_swap_carries_as_they_are_may_differ(self):
+        """And pointers out of the state, which are elsewhere in every build."""
+        self.record(with_statics(), 60)
+        more = "static struct { int big[999]; } padding = {{1}}; static uint64_t added = 7;"
+        self.place(with_statics(edit="added++; padding.big[3]++;", more=more, gravity="1.6", early="70000"),
+                   "new.so")
+        told = json.loads(self.replay("j", "new.so", "--json"))
+        self.assertEqual((told["verdict"], told["frames"], told["statics"]["why"]), ("same", 60, ""))
+        # count, frames_seen, table, word, from_libc, owned, calls
+        self.assertEqual((told["statics"]["compared"], told["statics"]["differ"]), (7, 0))
+        bare = with_statics(edit="if (f->index == 20) frames_seen += 5;", flags=["-g0"])
+        self.place(bare, "bare.so")
+        self.assertIn("  statics were not compared: debug information is missing in the new build: build with -g\n",
+                      self.replay("j", "bare.so"))
+        self.assertIn("missing in the old build", self.replay("j", "world.so", "--against", "bare.so"))
+
+    def test_statics_of_a_session_with_a_swap(self):
+        first = with_statics(more="static uint64_t late;", edit="late++;")
+        added = "static uint64_t late, later;"
+        second = with_statics(more=added, edit="late++; later++;")
+        self.place(first, "world.so")
+        host = self.host("world.so", "--journal", "j", "--fps", "300", "--probation", "10")
+        host.wait("generation 1")
+        host.frames_pass(40)
+        self.place(second, "world.so")
+        host.wait("generation 1 → 2")
+        host.frames_pass(40)
+        host.call("quit")
+        host.exited()
+        # what the second build added began with the swap, so it can't be compared; the rest is
+        told = json.loads(self.replay("j", second, "--json", "--no-compare"))
+        last = told["frame"]
+        ran = self.keel("replay", "j", second, "--json")
+        told = json.loads(ran.stdout)
+        self.assertEqual([line for line in told["statics"]["list"] if "later" in line], [])
+        self.assertGreater(told["statics"]["compared"], 7)
+        third = with_statics(more=added, edit="late++; later++; if (f->index == %d) late++;" % (last - 5))
+        told = json.loads(self.keel("replay", "j", third, "--against", second, "--json").stdout)
+        self.assertEqual((told["verdict"], told["frame"]), ("differs", last - 5))
+        self.assertRegex(told["statics"]["list"][0], r"world\.c: static late: \d+ → \d+")
 
     def test_a_build_that_crashes_is_told_with_its_frame(self):
         self.record(world())
