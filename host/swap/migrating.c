@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "image/reading.h"
 #include "swap/brought.h"
+#include "swap/converting.h"
 #include "swap/precopying.h"
 
 #define TRIAL_MIB_NS \
@@ -20,7 +21,7 @@ void migrating_look(Attempt *attempt)
     if (!running)
         running = brought_ghost(attempt->slot->brought); /* what ran in the process before */
     Migrating *how = &attempt->migrating;
-    how->from_place = (MigratePlace){running->load_first, running->load_last, running->load_bias};
+    how->from_place = converting_place(running);
     memcpy(how->from_statics, running->statics, sizeof how->from_statics);
     how->from_static_count = running->static_count;
     how->saves = running->table && TABLE_ENTRY(running->table, save);
@@ -73,11 +74,6 @@ int migrating_plan(Attempt *attempt, Error *err)
     return KEEL_OK;
 }
 
-static MigratePlace place_of(const Generation *generation)
-{
-    return (MigratePlace){generation->load_first, generation->load_last, generation->load_bias};
-}
-
 void migrating_ask(const Attempt *attempt, TrialRequest *request)
 {
     const Migrating *how = &attempt->migrating;
@@ -110,47 +106,24 @@ static int has_checkpoint(const Attempt *attempt)
     return status.tier != STATE_TIER_OFF;
 }
 
-typedef struct Calling {
-    Slot *slot;
-    Generation *generation;
-} Calling;
-
-static int call(void *user, int32_t (*body)(void *user, keel *k), void *body_user, Error *err)
-{
-    const Calling *calling = user;
-    Fault fault = {0};
-    FaultKind kind = slot_convert(calling->slot, calling->generation, body, body_user, &fault);
-    if (kind == FAULT_NONE)
-        return KEEL_OK;
-    swap_recover(calling->slot, &fault);
-    return err_set(err, KEEL_EREFUSED, "%s", fault.text);
-}
-
-static void use_converters(MigrateRun *run, Calling *calling)
-{
-    run->converters.count = generation_converters(calling->generation, &run->converters.list);
-    run->call = call;
-    run->call_user = calling;
-}
-
 int migrating_over(Attempt *attempt, const Generation *old, Error *err)
 {
     Migrating *how = &attempt->migrating;
     if (!how->there)
         return KEEL_OK;
-    MigrateRun run = {.from = place_of(old),
-                      .to = place_of(attempt->fresh),
+    MigrateRun run = {.from = converting_place(old),
+                      .to = converting_place(attempt->fresh),
                       .check_first = !has_checkpoint(attempt),
                       .ret_attic = &how->attic,
                       .precopy = how->ahead.precopy,
                       .before = how->before};
-    Calling calling = {attempt->slot, attempt->fresh};
+    Converting converting = {attempt->slot, attempt->fresh, swap_recover};
     if (run.check_first && migration_calls(how->there))
         return err_set(
             err, KEEL_EREFUSED,
             "it has a KEEL_CONVERT, which may refuse, and its state has no checkpoint to "
             "go back to");
-    use_converters(&run, &calling);
+    converting_use(&converting, &run);
     migrate_attic_free(how->attic);
     how->attic = NULL;
     int64_t before = clock_now_ns();
@@ -168,13 +141,13 @@ int migrating_back(Attempt *attempt, const Generation *fresh, const Generation *
     if (!how->back)
         return err_set(err, KEEL_ETYPE, "the rules know no way back");
     MigrateResult result;
-    MigrateRun run = {.from = place_of(fresh),
-                      .to = place_of(old),
+    MigrateRun run = {.from = converting_place(fresh),
+                      .to = converting_place(old),
                       .check_first = !has_checkpoint(attempt),
                       .attic = how->attic,
                       .before = how->before};
-    Calling calling = {attempt->slot, (Generation *)(uintptr_t)old};
-    use_converters(&run, &calling);
+    Converting converting = {attempt->slot, (Generation *)(uintptr_t)old, swap_recover};
+    converting_use(&converting, &run);
     return migration_run(how->back, attempt->slot->state, &run, &result, err);
 }
 
