@@ -128,6 +128,17 @@ void inputs_skip(Inputs *inputs, const struct keel_event *event)
     inputs->resync = 1;
 }
 
+void inputs_go_on(Inputs *inputs, uint64_t seq)
+{
+    if (inputs->first && inputs->first->event.seq <= seq) {
+        for (Input *input = inputs->first; input; input = input->next)
+            input->event.seq = ++seq;
+        inputs->next_seq = seq;
+    } else if (inputs->next_seq < seq) {
+        inputs->next_seq = seq;
+    }
+}
+
 /* The frame is told first how things stand. Without memory it only isn't recorded. */
 static void tell_state(Inputs *inputs)
 {

@@ -69,6 +69,10 @@ int inputs_put_input(Inputs *inputs, const struct keel_event *event);
 /* Nothing runs that could take it: only the state of keys and pointers hears of it. */
 void inputs_skip(Inputs *inputs, const struct keel_event *event);
 
+/* The slot goes on from one whose last event had the number `seq`: those that wait come after it.
+ * What has a higher number keeps it, as it may have been given already. */
+void inputs_go_on(Inputs *inputs, uint64_t seq);
+
 /* Moves all waiting events to `taken`, and makes `now` of them. */
 const Input *inputs_take(Inputs *inputs);
 

@@ -175,6 +175,6 @@ void keepsake_apply(const Keepsake *k, Slot *slot, int64_t now_ns)
     memcpy(slot->random, k->head.random, sizeof slot->random);
     memcpy(slot->random_before, k->head.random, sizeof slot->random_before);
     slot->frames = k->head.frames;
-    slot->inputs.next_seq = k->head.next_seq;
+    inputs_go_on(&slot->inputs, k->head.next_seq);
     slot->last_time_ns = 0;
 }

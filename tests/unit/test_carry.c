@@ -170,12 +170,67 @@ static void test_a_keepsake_twice(void **state)
     buf_done(&bytes);
 }
 
+static void send(Slot *slot, int times)
+{
+    const struct keel_event event = {.kind = KEEL_EVENT_MESSAGE};
+    for (int i = 0; i < times; i++)
+        assert_int_equal(inputs_put(&slot->inputs, &event), KEEL_OK);
+}
+
+static void expect_numbers(Inputs *inputs, uint64_t first, int count)
+{
+    const Input *input = inputs_take(inputs);
+    for (int i = 0; i < count; i++, input = input->next) {
+        assert_non_null(input);
+        assert_int_equal(input->event.seq, first + (uint64_t)i);
+    }
+    assert_null(input);
+}
+
+/* Messages may wait for the build that goes on: their numbers are those of no event before, and no
+ * later one has them again. */
+static void test_numbers_go_on(void **state)
+{
+    (void)state;
+    for (int before = 0; before <= 20; before += 5) {
+        static Slot a, b;
+        State *of_a = open_state(), *of_b = open_state();
+        Buf bytes = {0};
+        Keepsake keepsake;
+        const struct keel_frame frame = {0};
+        slot_init(&a, of_a, NULL, 0, 1);
+        slot_init(&b, of_b, NULL, 0, 2);
+        send(&a, before);
+        assert_int_equal(keepsake_encode(&a, &bytes), KEEL_OK);
+        assert_int_equal(keepsake_decode(bytes.data, bytes.bytes, &keepsake), KEEL_OK);
+        send(&b, 7);
+        keepsake_apply(&keepsake, &b, 0);
+        send(&b, 1);
+        uint64_t first = (uint64_t)before + 1;
+        expect_numbers(&b.inputs, first, 8);
+        /* That build doesn't stay: what it was given is given again, under the same numbers. */
+        inputs_undo(&b.inputs);
+        keepsake_apply(&keepsake, &b, 0);
+        expect_numbers(&b.inputs, first, 8);
+        inputs_commit(&b.inputs, &frame);
+        send(&b, 1);
+        expect_numbers(&b.inputs, first + 8, 1);
+        keepsake_done(&keepsake);
+        slot_done(&a);
+        slot_done(&b);
+        state_close(of_a);
+        state_close(of_b);
+        buf_done(&bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_a_keepsake_twice),
+        cmocka_unit_test(test_numbers_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
