@@ -19,6 +19,19 @@ static void die(const Error *err)
     exit(2);
 }
 
+/* A state with one committed block of ones. */
+static uint8_t *open_filled(State **ret, size_t bytes)
+{
+    Error err;
+    if (state_open(NULL, ret, &err))
+        die(&err);
+    uint8_t *block = state_alloc_block(*ret, bytes, 4096);
+    memset(block, 1, bytes);
+    if (state_commit(*ret, &err))
+        die(&err);
+    return block;
+}
+
 /* Two readings of the clock and a copy of as much. */
 static double append_floor(void)
 {
@@ -69,16 +82,12 @@ static void append(void)
 static void hashes(void)
 {
     static const int dirty[] = {1, 10, 100, 1000};
-    const size_t bytes = (size_t)HASHED_MIB << 20;
     double floor[4] = {0};
     for (int hashed = 0; hashed < 2; hashed++) {
         State *state;
         Error err;
-        if (state_open(NULL, &state, &err))
-            die(&err);
-        uint8_t *block = state_alloc_block(state, bytes, 4096);
-        memset(block, 1, bytes);
-        if (state_commit(state, &err) || (hashed && state_hash_frames(state, 1, &err)))
+        uint8_t *block = open_filled(&state, (size_t)HASHED_MIB << 20);
+        if (hashed && state_hash_frames(state, 1, &err))
             die(&err);
         for (int d = 0; d < 4; d++) {
             char metric[40];
@@ -113,16 +122,10 @@ static double ms_since(int64_t before)
 static void begin_late(void)
 {
     enum { CHANGED = 100 };
-    const size_t bytes = (size_t)STATE_MIB << 20;
     Samples whole = {0}, boundary = {0}, beside = {0};
     State *state;
     Error err;
-    if (state_open(NULL, &state, &err))
-        die(&err);
-    uint8_t *block = state_alloc_block(state, bytes, 4096);
-    memset(block, 1, bytes);
-    if (state_commit(state, &err))
-        die(&err);
+    uint8_t *block = open_filled(&state, (size_t)STATE_MIB << 20);
     for (int round = 0; round < ROUNDS; round++) {
         HashFill *fill;
         int64_t before = bench_now_ns();

@@ -33,7 +33,7 @@ static void *map_lazy(uint64_t bytes)
 static void *far_from_images(uint64_t bytes)
 {
     static _Atomic uint64_t next = UINT64_C(0x610000000000);
-    uint64_t at = atomic_fetch_add(&next, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
+    uint64_t at = atomic_fetch_add(&next, page_up(bytes));
     int taken = UNDER_ASAN || UNDER_TSAN || at + bytes > UINT64_C(0x700000000000);
     return taken ? NULL : (void *)(uintptr_t)at;
 }

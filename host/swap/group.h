@@ -22,6 +22,11 @@ int swap_tries(const Swapper *swapper);
 /* Reads the file of the attempt that is being prepared, as soon as it is whole; then(group), with
  * group->err. */
 void settling_read(Group *group, void (*then)(Group *group));
+/* An event told of the very file that was refused for what it is, untouched since: 1, and
+ * group->err is KEEL_ESAME. */
+int settling_still_refused(Group *group);
+/* What was read is the slot's file now; attempt->untouched: it was that before. */
+void settling_keep(Attempt *attempt);
 
 /* Reads the attempt's image, after its manifest where the host has keys: without one that a trusted
  * key signed the file isn't opened. What may yet change for the better is KEEL_EPARTIAL. On a

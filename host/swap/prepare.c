@@ -37,11 +37,7 @@ static const char *lacking(const Swapper *swapper, const Image *image)
 static void settled(Group *group)
 {
     Attempt *attempt = &group->attempts[group->at];
-    if (group->flags & SWAP_EVENT && attempt->file.inode &&
-        !memcmp(&attempt->slot->refused_file, &attempt->file, sizeof attempt->file)) {
-        attempt->untouched = 1;
-        err_set(&group->err, KEEL_ESAME, "%s: still the file that was refused",
-                attempt->slot->name);
+    if (settling_still_refused(group)) {
         group_refuse(group);
         return;
     }
@@ -50,8 +46,7 @@ static void settled(Group *group)
         return;
     }
     Slot *slot = attempt->slot;
-    attempt->untouched = !memcmp(&slot->file, &attempt->file, sizeof slot->file);
-    slot->file = attempt->file;
+    settling_keep(attempt);
     char why[160], hash[HASH_TEXT_BYTES];
     if (!(group->flags & SWAP_RETRY) && breaker_knows(&slot->breaker, attempt->image->hash, why)) {
         err_set(&group->err, KEEL_EREFUSED,

@@ -56,6 +56,28 @@ static int rewritten(const FileMark *before, const FileMark *now)
            !same_time(&before->modified, &now->modified);
 }
 
+static int untouched(const FileMark *before, const FileMark *now)
+{
+    return !memcmp(before, now, sizeof *now);
+}
+
+int settling_still_refused(Group *group)
+{
+    Attempt *attempt = &group->attempts[group->at];
+    if (!(group->flags & SWAP_EVENT) || !attempt->file.inode ||
+        !untouched(&attempt->slot->refused_file, &attempt->file))
+        return 0;
+    attempt->untouched = 1;
+    err_set(&group->err, KEEL_ESAME, "%s: still the file that was refused", attempt->slot->name);
+    return 1;
+}
+
+void settling_keep(Attempt *attempt)
+{
+    attempt->untouched = untouched(&attempt->slot->file, &attempt->file);
+    attempt->slot->file = attempt->file;
+}
+
 /* 0 as long as the next part of it may come. */
 static int stands_still(Attempt *attempt)
 {

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "amount.h"
+#include "dice.h"
 #include "state/internal.h"
 
 static State *open_tier(StateTier tier, uint64_t copy_limit)
@@ -46,16 +47,6 @@ typedef struct Model {
     Entry entries[OBJECTS];
     uint8_t statics[9000];
 } Model;
-
-static uint64_t random_state;
-
-static uint32_t dice(uint32_t sides)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32) % sides;
-}
 
 static void fill(const Entry *entry)
 {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "dice.h"
 #include "fault/guard.h"
 #include "state/internal.h"
 
@@ -17,16 +18,6 @@ typedef struct Made {
     State *state;
     void *at[OBJECTS];
 } Made;
-
-static uint64_t random_state;
-
-static uint32_t dice(uint32_t sides)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32) % sides;
-}
 
 static void make(Made *made)
 {
