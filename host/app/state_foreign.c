@@ -1,187 +1,24 @@
-/* See the header. Owns a note for each type whether a pointer is in it. Main thread. */
+/* See the header. Owns nothing but while it looks. */
 #include "app/state_foreign.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { DEEPEST = SCHEMA_DEPTH, PATH_BYTES = 100 };
-enum { UNKNOWN, HAS_NONE, HAS_SOME };
-
-/* No program's memory is below or above. */
-#define LOWEST UINT64_C(0x10000)
-#define HIGHEST UINT64_C(0x800000000000)
-
-typedef struct Search {
-    const StateLook *look;
-    StateForeign *found;
-    uint8_t *has; /* by type */
-    const char *root;
-} Search;
-
-static int has_pointers(Search *s, uint32_t type, int depth)
-{
-    const Schema *schema = &s->look->types->schema;
-    const SchemaType *t = &schema->types[type];
-    if (s->has[type] != UNKNOWN || depth > DEEPEST)
-        return s->has[type] == HAS_SOME;
-    int has = t->kind == SCHEMA_POINTER;
-    if (t->kind == SCHEMA_ARRAY)
-        has = has_pointers(s, t->target, depth + 1);
-    for (uint32_t i = 0; t->kind == SCHEMA_RECORD && i < t->fields && !has; i++)
-        has = has_pointers(s, schema->fields[t->first + i].type, depth + 1);
-    s->has[type] = has ? HAS_SOME : HAS_NONE;
-    return has;
-}
-
-static void note(Search *s, const char *path, uint64_t value)
-{
-    StateForeign *f = s->found;
-    char name[STATE_FOREIGN_NAME_BYTES];
-    snprintf(name, sizeof name, "%.50s%s%s", s->root, *path && *path != '[' ? "." : "", path);
-    f->pointers++;
-    for (int i = 0; i < f->count; i++)
-        if (!strcmp(f->fields[i].name, name)) {
-            f->fields[i].times++;
-            return;
-        }
-    if (f->count == STATE_FOREIGN_NAMED) {
-        f->more = 1;
-        return;
-    }
-    struct StateForeignField *field = &f->fields[f->count++];
-    memcpy(field->name, name, sizeof name);
-    field->times = 1;
-    field->value = value;
-}
-
-static void look_at_pointer(Search *s, const uint8_t *data, const char *path)
-{
-    const SnapshotInfo *info = &frozen_snapshot(s->look->frozen)->info;
-    uint64_t value;
-    memcpy(&value, data, sizeof value);
-    if (value >= LOWEST && value < HIGHEST && value - info->base > info->bytes &&
-        (value < info->load_first || value > info->load_last))
-        note(s, path, value);
-}
-
-static void walk(Search *s, uint32_t type, const uint8_t *data, uint64_t bytes, const char *path,
-                 int depth)
-{
-    const Schema *schema = &s->look->types->schema;
-    const SchemaType *t = &schema->types[type];
-    if (depth > DEEPEST || !has_pointers(s, type, depth))
-        return;
-    if (t->kind == SCHEMA_POINTER) {
-        if (t->bytes == 8 && bytes >= 8)
-            look_at_pointer(s, data, path);
-        return;
-    }
-    char part[PATH_BYTES];
-    if (t->kind == SCHEMA_ARRAY) {
-        uint64_t each = schema->types[t->target].bytes;
-        snprintf(part, sizeof part, "%s[]", path);
-        for (uint64_t at = 0; each && each <= bytes - at; at += each)
-            walk(s, t->target, data + at, each, part, depth + 1);
-        return;
-    }
-    for (uint32_t i = 0; t->kind == SCHEMA_RECORD && i < t->fields; i++) {
-        const SchemaField *f = &schema->fields[t->first + i];
-        const SchemaType *ft = &schema->types[f->type];
-        const char *name = schema_text(schema, f->name);
-        if (f->flags & SCHEMA_TABLE || f->offset > bytes)
-            continue;
-        uint64_t own = ft->flags & SCHEMA_FLEXIBLE ? bytes - f->offset : ft->bytes;
-        snprintf(part, sizeof part, "%s%s%s", path, *path && *name ? "." : "", name);
-        if (own <= bytes - f->offset)
-            walk(s, f->type, data + f->offset, own, part, depth + 1);
-    }
-}
-
-static int visit(const FrozenObject *object, void *user)
-{
-    Search *s = user;
-    uint32_t type;
-    if (!state_types_find(s->look->types, object, &type))
-        return 0;
-    s->root = object->type;
-    uint64_t each = object->bytes / object->count;
-    for (uint64_t i = 0; i < object->count; i++)
-        walk(s, type, object->data + i * each, each, "", 0);
-    return 0;
-}
-
-/* A static of the module, where its bytes are in the snapshot; not what the host's tables are
- * cached in. */
-static void look_at_static(Search *s, const SchemaStatic *v)
-{
-    const Snapshot *snapshot = frozen_snapshot(s->look->frozen);
-    const Schema *schema = &s->look->types->schema;
-    if (v->place != SCHEMA_DATA && v->place != SCHEMA_ZERO)
-        return;
-    /* The schema's addresses are the file's: the bias is what the first range was moved by. */
-    for (int i = 0; i < snapshot->span_count; i++) {
-        const SnapshotSpan *span = &snapshot->spans[i];
-        uint64_t first = schema->range_count ? schema->ranges[0].address / 4096 * 4096 : 0;
-        uint64_t at = v->address - first + snapshot->info.load_first;
-        if (at < span->address || at - span->address >= span->bytes ||
-            v->bytes > span->bytes - (at - span->address))
-            continue;
-        s->root = schema_text(schema, v->name);
-        walk(s, v->type, span->data + (at - span->address), v->bytes, "", 0);
-    }
-}
-
-void state_foreign_find(const StateLook *look, StateForeign *ret)
-{
-    *ret = (StateForeign){0};
-    if (!look->types->there)
-        return;
-    const Schema *schema = &look->types->schema;
-    Search search = {.look = look, .found = ret, .has = calloc(schema->type_count + 1, 1)};
-    if (!search.has)
-        return;
-    frozen_each(look->frozen, visit, &search);
-    for (uint32_t i = 0; i < schema->static_count; i++)
-        look_at_static(&search, &schema->statics[i]);
-    free(search.has);
-}
-
-void state_foreign_text(const StateForeign *f, char *to, size_t room)
-{
-    int n = snprintf(to, room, "%llu %s out of the state: ", (unsigned long long)f->pointers,
-                     f->pointers == 1 ? "pointer leads" : "pointers lead");
-    for (int i = 0; i < f->count && n >= 0 && (size_t)n < room; i++) {
-        const struct StateForeignField *field = &f->fields[i];
-        n += snprintf(to + n, room - (size_t)n, "%s%s (0x%llx", i ? ", " : "", field->name,
-                      (unsigned long long)field->value);
-        if (field->times > 1 && (size_t)n < room)
-            n += snprintf(to + n, room - (size_t)n, ", %llu times",
-                          (unsigned long long)field->times);
-        if ((size_t)n < room)
-            n += snprintf(to + n, room - (size_t)n, ")");
-    }
-    if (f->more && n >= 0 && (size_t)n < room)
-        snprintf(to + n, room - (size_t)n, " and more");
-}
+#include "app/state_types.h"
+#include "state/outward.h"
 
 int state_foreign_check(const char *file, Error *err)
 {
     Frozen *frozen = NULL;
     StateTypes types = {0};
-    StateForeign foreign = {0};
+    Outward outward = {0};
     int other;
     int rc = frozen_open(file, &frozen, err);
-    if (rc == KEEL_OK && state_types_of(frozen_snapshot(frozen), NULL, &types, &other, NULL) == 0) {
-        const StateLook look = {frozen, &types};
-        state_foreign_find(&look, &foreign);
-    }
+    if (rc == KEEL_OK && state_types_of(frozen_snapshot(frozen), NULL, &types, &other, NULL) == 0)
+        outward_find(frozen, &types.schema, &outward);
     state_types_done(&types);
     frozen_free(frozen);
-    if (!foreign.pointers)
+    if (!outward.pointers)
         return rc;
     char text[700];
-    state_foreign_text(&foreign, text, sizeof text);
+    outward_text(&outward, text, sizeof text);
     return err_set(err, KEEL_EREFUSED,
                    "%s: what they point at is only in the running process; --foreign writes it all "
                    "the same",

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "host/keeper.h"
 #include "image/reading.h"
+#include "state/outward.h"
 #include "swap/keepsake.h"
 #include "swap/last_picture.h"
 #include "swap/recorder.h"
@@ -31,6 +32,7 @@ typedef struct Writing {
     SnapshotInfo info;
     Buf note;
     PictureTaken *picture; /* NULL: none is kept, or it is that of before */
+    Outward outward;
     uv_work_t work;
     Error err;
 } Writing;
@@ -108,6 +110,42 @@ static void describe(const Image *image, SnapshotParts *parts)
         parts->image = image->data;
         parts->image_bytes = image->bytes;
     }
+}
+
+/* Which pointers of the pinned moment lead out of it, where the build's types are known. */
+static void look_outward(const Pin *pin, const Image *image, const SnapshotInfo *info, Outward *ret)
+{
+    const Schema *schema = reading_schema(image_reading(image), NULL);
+    Frozen *frozen;
+    Error ignored;
+    if (!schema || frozen_of_pin(pin, info, &frozen, &ignored))
+        return; /* the snapshot is as good without */
+    outward_find(frozen, schema, ret);
+    frozen_free(frozen);
+}
+
+/* Says it of each field once in the slot's life. */
+static void tell_outward(Slot *slot, const Outward *found)
+{
+    Outward news = {0};
+    char text[700];
+    for (int i = 0; i < found->count; i++) {
+        const struct OutwardField *field = &found->fields[i];
+        uint64_t name = hash_bytes(field->name, strlen(field->name)).low;
+        int told = slot->outward_count == SLOT_OUTWARD;
+        for (int n = 0; n < slot->outward_count && !told; n++)
+            told = slot->outward_told[n] == name;
+        if (told)
+            continue;
+        slot->outward_told[slot->outward_count++] = name;
+        news.fields[news.count++] = *field;
+        news.pointers += field->times;
+    }
+    if (!news.count)
+        return;
+    outward_text(&news, text, sizeof text);
+    log_warn("state", "%s: %s: what they point at is only in this process, no snapshot has it",
+             slot->name, text);
 }
 
 static void unpin_at_boundary(void *user)
@@ -216,6 +254,8 @@ static void write_it(uv_work_t *work)
         drop_modules(writing->modules, writing->image, 0);
         keep_picture(writing->modules, writing->picture);
     }
+    if (!writing->err.code)
+        look_outward(writing->pin, writing->image, &writing->info, &writing->outward);
     known_thread_end();
 }
 
@@ -224,6 +264,7 @@ static void written(uv_work_t *work, int status)
     Writing *writing = work->data;
     if (status == UV_ECANCELED)
         err_set(&writing->err, KEEL_ECANCELED, "the host is closing");
+    tell_outward(writing->slot, &writing->outward);
     finish(writing);
 }
 
@@ -295,6 +336,11 @@ int host_snapshot_now(Slot *slot, const char *path, const char *modules, Error *
             drop_modules(modules, slot->running->image, 1);
             keep_picture(modules, picture);
             picture_drop(picture);
+        }
+        if (rc == KEEL_OK) {
+            Outward outward = {0};
+            look_outward(pin, slot->running->image, &info, &outward);
+            tell_outward(slot, &outward);
         }
     }
     state_unpin(pin);

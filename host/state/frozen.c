@@ -10,8 +10,9 @@
 #include "state/internal.h"
 
 struct Frozen {
-    SnapshotReader *reader;
-    State shape; /* base is the memory here; nothing but the layout is filled */
+    SnapshotReader *reader; /* NULL: of a pin */
+    Snapshot pinned;        /* then: info and statics */
+    State shape;            /* base is the memory here; nothing but the layout is filled */
     uint64_t base;
 };
 
@@ -22,6 +23,14 @@ static const uint8_t *here(const Frozen *f, uint64_t address, uint64_t bytes)
     if (address < f->base || at > f->shape.max_bytes || bytes > f->shape.max_bytes - at)
         return NULL;
     return f->shape.base + at;
+}
+
+/* 1: what lies there is an arena that was at `f->base`. */
+static int is_arena(const Frozen *f)
+{
+    const ArenaHead *head = arena_head(&f->shape);
+    return head->magic == ARENA_MAGIC && head->base == f->base &&
+           head->data_first == f->shape.data_first && head->top <= f->shape.data_pages && head->top;
 }
 
 static int open_reader(SnapshotReader *reader, Frozen **ret, Error *err)
@@ -44,10 +53,7 @@ static int open_reader(SnapshotReader *reader, Frozen **ret, Error *err)
     f->base = info->base;
     state_layout(&f->shape, (uintptr_t)memory, info->bytes);
     rc = snapshot_pages(reader, memory, err);
-    const ArenaHead *head = arena_head(&f->shape);
-    if (rc == KEEL_OK &&
-        (head->magic != ARENA_MAGIC || head->base != f->base ||
-         head->data_first != f->shape.data_first || head->top > f->shape.data_pages || !head->top))
+    if (rc == KEEL_OK && !is_arena(f))
         rc = err_set(err, KEEL_EDATA, "the snapshot doesn't hold a state");
     if (rc) {
         frozen_free(f);
@@ -74,18 +80,84 @@ int frozen_open_fd(int fd, Frozen **ret, Error *err)
     return rc ? rc : open_reader(reader, ret, err);
 }
 
+/* Pages [first, last) as the checkpoint's base has them, which holds while they are pinned. */
+static int map_base(const Frozen *f, const Store *store, uint64_t first, uint64_t last)
+{
+    uint64_t offset = (uint64_t)(store->base - store->map) + first * PAGE_BYTES;
+    return last > first && mmap(f->shape.base + first * PAGE_BYTES, (last - first) * PAGE_BYTES,
+                                PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+                                store->fd, (off_t)offset) == MAP_FAILED;
+}
+
+static int take_statics(Frozen *f, const Pin *pin, const PinReader *reader)
+{
+    uint32_t id = pin->state->store.arena_pages;
+    for (int i = 0; i < pin->span_count; i++) {
+        uint64_t bytes = pin->spans[i].bytes;
+        uint8_t *data = malloc(bytes ? bytes : 1);
+        if (!data)
+            return KEEL_ENOMEM;
+        f->pinned.spans[f->pinned.span_count++] =
+            (SnapshotSpan){(uintptr_t)pin->spans[i].address, bytes, data};
+        for (uint64_t at = 0; at < bytes; at += PAGE_BYTES)
+            memcpy(data + at, pin_read(reader, id++),
+                   bytes - at < PAGE_BYTES ? bytes - at : PAGE_BYTES);
+    }
+    return KEEL_OK;
+}
+
+int frozen_of_pin(const Pin *pin, const SnapshotInfo *info, Frozen **ret, Error *err)
+{
+    const State *state = pin->state;
+    const Store *store = &state->store;
+    PinReader reader;
+    Frozen *f = calloc(1, sizeof *f);
+    void *memory = mmap(NULL, state->max_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!f || memory == MAP_FAILED || pin_read_begin(pin, &reader)) {
+        if (memory != MAP_FAILED)
+            munmap(memory, state->max_bytes);
+        free(f);
+        return err_set(err, KEEL_ENOMEM, "no memory to look at a state");
+    }
+    f->pinned.info = *info;
+    f->pinned.info.base = f->base = (uintptr_t)state->base;
+    f->pinned.info.bytes = state->max_bytes;
+    state_layout(&f->shape, (uintptr_t)memory, state->max_bytes);
+    int bad = map_base(f, store, 0, pin->meta_pages) ||
+              map_base(f, store, state->data_first, pin->data_last);
+    const PageRange *table = (const PageRange *)(const void *)(store->pool + pin->table_offset);
+    for (uint32_t i = 0; !bad && i < pin->table_count; i++) {
+        uint32_t id = table[i].first;
+        if (id < pin->meta_pages || (id >= state->data_first && id < pin->data_last))
+            memcpy(f->shape.base + (uint64_t)id * PAGE_BYTES, pin_read(&reader, id), PAGE_BYTES);
+    }
+    int rc = bad || take_statics(f, pin, &reader)
+                 ? err_set(err, KEEL_ENOMEM, "no memory to look at a state")
+             : is_arena(f) ? KEEL_OK
+                           : err_set(err, KEEL_EDATA, "what is pinned isn't a state");
+    pin_read_end(&reader);
+    if (rc)
+        frozen_free(f);
+    else
+        *ret = f;
+    return rc;
+}
+
 void frozen_free(Frozen *f)
 {
     if (!f)
         return;
     munmap(f->shape.base, f->shape.max_bytes);
     snapshot_close(f->reader);
+    for (int i = 0; i < f->pinned.span_count; i++)
+        free(f->pinned.spans[i].data);
     free(f);
 }
 
 const Snapshot *frozen_snapshot(const Frozen *f)
 {
-    return snapshot_parts(f->reader);
+    return f->reader ? snapshot_parts(f->reader) : &f->pinned;
 }
 
 uint64_t frozen_root(const Frozen *f)
@@ -248,7 +320,7 @@ static void told(Comparison *c, const FrozenDifference *difference)
 
 static int into_image(const Frozen *f, uint64_t word)
 {
-    const SnapshotInfo *info = &snapshot_parts(f->reader)->info;
+    const SnapshotInfo *info = &frozen_snapshot(f)->info;
     return word >= info->load_first && word < info->load_last;
 }
 

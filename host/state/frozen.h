@@ -17,6 +17,10 @@ typedef struct FrozenObject {
 /* Reads a whole snapshot. Errors as snapshot_open and snapshot_pages. */
 int frozen_open(const char *path, Frozen **ret, Error *err);
 int frozen_open_fd(int fd, Frozen **ret, Error *err); /* `fd` stays the caller's */
+/* The pinned moment itself, in the process that has it: nothing is copied but its statics and the
+ * pages that changed since. `info` is what a snapshot of it would say. The pin must stay. [any
+ * while pinned, also beside frames] */
+int frozen_of_pin(const Pin *pin, const SnapshotInfo *info, Frozen **ret, Error *err);
 void frozen_free(Frozen *frozen);
 
 const Snapshot *frozen_snapshot(const Frozen *frozen);

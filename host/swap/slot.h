@@ -59,7 +59,7 @@ typedef struct Durations {
     int64_t p999_ns; /* refreshed every 256 frames */
 } Durations;
 
-enum { SLOT_SAID_BYTES = 512 };
+enum { SLOT_SAID_BYTES = 512, SLOT_OUTWARD = 64 };
 
 struct keel_slot {
     struct keel context; /* first: services find their slot by it */
@@ -92,6 +92,10 @@ struct keel_slot {
     struct LastPicture *last_picture; /* what it showed in the process before, until its first frame
                                          is committed; or NULL */
     uint64_t picture_kept;            /* what the picture that was last written of it was made of */
+    /* Fields that were told to lead out of its state, as hashes of their names [engine], at the
+     * slot's end [frame] */
+    uint64_t outward_told[SLOT_OUTWARD];
+    int outward_count;
     /* Where its state outlives the process: keeps a build before any of its frames may count, since
      * without it the state can't be told to another one. [loader]; NULL: nobody does */
     void (*keep_image)(const struct keel_slot *slot, const Image *image);

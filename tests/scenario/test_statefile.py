@@ -194,7 +194,32 @@ class State(keeltest.KeelTest):
         self.assertEqual([x for x in os.listdir(self.dir) if "out.state" in x], [])
         self.assertEqual(self.keel(*ctl, "--foreign").returncode, 0)
         self.assertEqual(self.state("dump", "out.state", "first.name"), '"c"\n')
+        told = host.texts("out of the state")
+        self.assertEqual(len(told), 1, told)
         host.end()
+        # what is written while it runs is warned of, each field once, and written all the same
+        host = self.host("zoo.so", "--fps", "200", "--state", "st", "--state-every", "0.1")
+        host.wait("out of the state")
+        for _ in range(3):
+            before = os.stat(self.path("st/zoo.state")).st_ino
+            host.until(lambda: os.stat(self.path("st/zoo.state")).st_ino != before, "another snapshot")
+        host.call("quit")
+        host.exited()
+        told = host.texts("out of the state")
+        self.assertEqual(len(told), 1, told)
+        for name in (r"zoo: 3 pointers lead", r"struct zoo\.outside \(0x7", r"struct zoo\.in\.also\[\] \(0x", r"log_file \(0x7"):
+            self.assertRegex(told[0], name)
+
+    def test_a_state_of_its_own_pointers_is_not_warned_of(self):
+        self.place(build(ZOO), "zoo.so")
+        host = self.host("zoo.so", "--fps", "200", "--state", "st", "--state-every", "0.1")
+        # known are types from when the file has them twice: in the build, and as they were read
+        path = self.path("st/zoo.state")
+        host.until(lambda: os.path.exists(path) and keeltest.content(path).count(b"\0frames\0") > 1, "the types")
+        host.call("quit")
+        host.exited()
+        self.assertTrue(host.texts("is in "))
+        self.assertEqual(host.texts("out of the state"), [])
 
     def test_without_debug_information_there_are_no_names(self):
         self.place(build(ZOO, flags=("-g0",)), "zoo.so")

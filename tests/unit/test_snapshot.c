@@ -177,6 +177,55 @@ static void all_objects_are_seen(void **unused)
     close(fd);
 }
 
+/* Also where its pages went to the pool before or while it is looked at. */
+static void a_pinned_moment_is_seen_without_a_file(void **unused)
+{
+    (void)unused;
+    const StateTier tiers[] = {STATE_TIER_AUTO, STATE_TIER_COPY};
+    for (int t = 0; t < 2; t++) {
+        State *state = filled(tiers[t], 0);
+        Error err;
+        Pin *older, *pin;
+        Frozen *file, *seen;
+        struct node *root;
+        must(state_pin(state, &older, &err), &err);
+        must(state_root(state, "struct node", "a.c", sizeof *root, 8, (void **)&root, &err), &err);
+        for (struct node *n = root; n; n = n->next)
+            n->value += 1000;
+        statics[4500] = 17;
+        must(state_commit(state, &err), &err);
+        must(state_pin(state, &pin, &err), &err);
+        int fd = memfd_create("snapshot", MFD_CLOEXEC);
+        must(snapshot_write(pin, &info, &parts, fd, &err), &err);
+        must(frozen_of_pin(pin, &info, &seen, &err), &err);
+        for (int round = 0; round < 3; round++) {
+            for (struct node *n = root; n; n = n->next)
+                n->value += 7;
+            state_alloc_block(state, 400000, 16);
+            statics[4500]++;
+            must(state_commit(state, &err), &err);
+        }
+        must(frozen_open_fd(fd, &file, &err), &err);
+        assert_int_equal(frozen_compare(file, seen, NULL, NULL, NULL), 0);
+        uint64_t n[2] = {0};
+        frozen_each(seen, count, n);
+        assert_int_equal(n[0], 501);
+        assert_int_equal(n[1], 1);
+        assert_int_equal(frozen_root(seen), frozen_root(file));
+        const Snapshot *a = frozen_snapshot(file), *b = frozen_snapshot(seen);
+        assert_int_equal(a->info.base, b->info.base);
+        assert_int_equal(b->span_count, 1);
+        assert_memory_equal(a->spans[0].data, b->spans[0].data, sizeof statics);
+        assert_int_equal(b->spans[0].data[4500], 17);
+        frozen_free(seen);
+        frozen_free(file);
+        state_unpin(pin);
+        state_unpin(older);
+        state_close(state);
+        close(fd);
+    }
+}
+
 typedef struct Told {
     int count[4];
     uint64_t first;
@@ -316,6 +365,7 @@ int main(void)
         cmocka_unit_test(a_state_comes_back_as_it_was),
         cmocka_unit_test(frames_go_on_while_it_is_written),
         cmocka_unit_test(all_objects_are_seen),
+        cmocka_unit_test(a_pinned_moment_is_seen_without_a_file),
         cmocka_unit_test(differences_are_found_by_object),
         cmocka_unit_test(no_flipped_bit_is_loaded),
         cmocka_unit_test(a_file_is_replaced_whole_or_not_at_all),
