@@ -176,6 +176,16 @@ static int open_room(size_t room, Apart *ret, Error *err)
     return KEEL_OK;
 }
 
+/* What is left of the room only takes addresses, of which the image of a process before may want
+ * the very ones it had. */
+static void trim(Apart *apart)
+{
+    const size_t page = 4096;
+    size_t keep = apart->bytes ? (apart->bytes + page - 1) / page * page : page;
+    if (keep < apart->mapped && munmap((uint8_t *)apart->mapping + keep, apart->mapped - keep) == 0)
+        apart->mapped = keep;
+}
+
 int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
               const ApartLimits *limits, Apart *ret, Error *err)
 {
@@ -200,10 +210,12 @@ int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
     if (!rc && apart.bytes > room)
         rc = err_set(err, KEEL_EFAULT, "inspecting it told nonsense: it is damaged or malicious");
     munmap(answer, sizeof *answer);
-    if (rc)
+    if (rc) {
         apart_done(&apart);
-    else
+    } else {
+        trim(&apart);
         *ret = apart;
+    }
     return rc;
 }
 
