@@ -55,7 +55,7 @@ static void mark(const Schema *s, uint32_t type, uint64_t at, uint64_t bytes, in
             is[at / 8] = 1;
     } else if (t->kind == SCHEMA_ARRAY) {
         uint64_t each = s->types[t->target].bytes;
-        for (uint64_t i = 0; each && i < t->bytes / each; i++)
+        for (uint64_t i = 0; each && i < t->bytes / each && i * each < bytes; i++)
             mark(s, t->target, at + i * each, bytes, depth + 1, is);
     } else {
         for (uint32_t i = 0; i < t->fields; i++) {
