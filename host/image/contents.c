@@ -56,15 +56,25 @@ static const Elf64_Rela *relocs_from(const Section *in, uint64_t address)
     return in->relocs + low;
 }
 
+/* So deep it goes, whether that was looked at just now or before. */
+static void reach(Contents *c, int depth)
+{
+    c->deepest = depth > c->deepest ? depth : c->deepest;
+    c->in_order |= depth > DEPTH_MOST;
+}
+
 Hash contents_hash(Contents *c, const Section *in, uint64_t address, uint64_t bytes)
 {
     size_t start = c->scratch.bytes;
     const Elf64_Rela *r = relocs_from(in, address), *last = in->relocs + in->reloc_count;
     uint64_t at = address, end = address + bytes;
-    if (!in->data || ++c->depth > DEPTH_MOST) {
-        c->depth -= in->data != NULL;
+    if (!in->data)
         return (Hash){bytes, 0};
-    }
+    c->sections |= keep_bit(c->symbols, in);
+    reach(c, c->depth + 1);
+    if (c->depth == DEPTH_MOST)
+        return (Hash){bytes, 0};
+    c->depth++;
     for (; r < last && r->r_offset < end && !c->failed; r++) {
         Ref ref;
         if (r->r_offset < at || !ref_of_data(c->symbols, in, r, address, &ref) ||
@@ -122,20 +132,32 @@ static uint64_t end_of(const Symbols *s, const Section *in, uint64_t address, ui
 
 static Hash hash_block(Contents *c, const Section *in, Block *b)
 {
-    if (b->state == BUSY) /* a circle: the way into it tells it apart */
+    if (b->state == BUSY) { /* a circle: the way into it tells it apart */
+        c->in_order = 1;
         return (Hash){0};
+    }
     if (b->state == UNKNOWN) {
+        uint64_t sections = c->sections, end = end_of(c->symbols, in, b->address, b->end);
+        int deepest = c->deepest;
         b->state = BUSY;
-        uint64_t end = end_of(c->symbols, in, b->address, b->end);
+        c->sections = 0;
+        c->deepest = c->depth;
         b->hash = contents_hash(c, in, b->address, end - b->address);
+        b->sections = c->sections;
+        b->height = (uint8_t)(c->deepest - c->depth);
+        c->sections = sections;
+        c->deepest = deepest;
         b->state = KNOWN;
     }
+    c->sections |= b->sections;
+    reach(c, c->depth + b->height);
     return b->hash;
 }
 
 static void add_constant(Contents *c, const Section *in, const Ref *ref)
 {
     Block *b = block_at(c, ref->target);
+    c->sections |= keep_bit(c->symbols, in); /* also for where it begins and ends */
     if (!b || b->address != ref->target) {
         add_entity(c, '?', hash_bytes(in->name, strlen(in->name)), 0);
         return;
@@ -268,20 +290,43 @@ static void sort_unique(Contents *c)
     c->count = n;
 }
 
-static void add_block(Contents *c, Buf *blocks, const Ref *ref)
+static void add_block_at(Contents *c, Buf *blocks, uint64_t target)
 {
-    if (ref->kind != REF_PLACE)
+    const Section *in = symbols_section(c->symbols, target);
+    if (!in || !in->data || in->flags & SHF_EXECINSTR || symbols_object(c->symbols, target))
         return;
-    const Section *in = symbols_section(c->symbols, ref->target);
-    if (is_beyond(c->symbols, &c->symbols->symbols[ref->symbol], ref->target))
-        return;
-    if (!in || !in->data || in->flags & SHF_EXECINSTR || symbols_object(c->symbols, ref->target))
-        return;
-    Block b = {.address = ref->target};
+    Block b = {.address = target};
     if (buf_add(blocks, &b, sizeof b))
         c->failed = KEEL_ENOMEM;
     c->blocks = (Block *)blocks->data;
     c->count = blocks->bytes / sizeof b;
+}
+
+static void add_block(Contents *c, Buf *blocks, const Ref *ref)
+{
+    if (ref->kind == REF_PLACE &&
+        !is_beyond(c->symbols, &c->symbols->symbols[ref->symbol], ref->target))
+        add_block_at(c, blocks, ref->target);
+}
+
+static void add_code_blocks(Contents *c, Buf *blocks, const Refs *refs, Keep *keep)
+{
+    size_t functions = refs->first ? c->symbols->function_count : 0;
+    for (size_t nth = 0; nth < functions && !c->failed; nth++) {
+        size_t before = c->count;
+        uint32_t count = 0;
+        const uint64_t *targets = keep_has(keep, nth) ? keep_targets(keep, nth, &count) : NULL;
+        for (uint32_t i = 0; i < count && !c->failed; i++)
+            add_block_at(c, blocks, targets[i]);
+        for (size_t i = refs->first[nth]; i < refs->first[nth + 1] && !c->failed; i++)
+            add_block(c, blocks, &refs->list[i]);
+        if (!keep || !keep->list)
+            continue;
+        keep->list[nth].target_count = (uint32_t)(c->count - before);
+        for (size_t i = before; i < c->count && !c->failed; i++)
+            if (buf_add(&keep->targets, &c->blocks[i].address, sizeof(uint64_t)))
+                c->failed = KEEL_ENOMEM;
+    }
 }
 
 static void add_data_blocks(Contents *c, Buf *blocks, const Section *in)
@@ -326,12 +371,21 @@ static void set_ends(Contents *c)
     }
 }
 
-int contents_open(const Symbols *s, const Refs *refs, uint64_t *budget, Contents *ret)
+static Hash key_of_blocks(Contents *c)
+{
+    Hash key = {c->count, 0};
+    for (size_t i = 0; i < c->count; i++) {
+        const uint64_t all[] = {key.low, key.high, c->blocks[i].address, c->blocks[i].end};
+        key = hash_bytes(all, sizeof all);
+    }
+    return key;
+}
+
+int contents_open(const Symbols *s, const Refs *refs, Keep *keep, uint64_t *budget, Contents *ret)
 {
     Contents c = {.symbols = s, .budget = budget};
     Buf blocks = {0};
-    for (size_t i = 0; i < refs->count && !c.failed; i++)
-        add_block(&c, &blocks, &refs->list[i]);
+    add_code_blocks(&c, &blocks, refs, keep);
     sort_unique(&c);
     blocks.bytes = c.count * sizeof *c.blocks;
     for (size_t i = 0; i < s->alloc_count && !c.failed; i++) {
@@ -341,6 +395,8 @@ int contents_open(const Symbols *s, const Refs *refs, uint64_t *budget, Contents
     }
     if (!c.failed)
         set_ends(&c);
+    if (!c.failed && keep && keep->list)
+        keep->kept.head.constants = key_of_blocks(&c);
     int rc = c.failed;
     if (rc)
         contents_done(&c);

@@ -64,7 +64,11 @@ int anatomy_read_with(const void *data, size_t bytes, Dies *dies, Reuse *reuse, 
     int rc = read_sources(&r, reuse, &owners, &lines, err);
     if (!rc && reuse && reuse_keep(reuse, &maker, &owners, &lines))
         rc = err_set(err, KEEL_ENOMEM, "no memory for its debug information");
-    rc = rc ? rc : fingerprint_bytes(data, bytes, &owners, &lines, &maker, err);
+    rc = rc ? rc
+            : fingerprint_bytes(data, bytes, &owners, &lines, reuse ? &reuse->fingerprints : NULL,
+                                &maker, err);
+    if (!rc && reuse && reuse_keep_fingerprints(reuse))
+        rc = err_set(err, KEEL_ENOMEM, "no memory for its fingerprints");
     rc = rc ? rc : anatomy_pack(&maker, ret, room, ret_bytes, err);
     if (rc && reuse) /* without an anatomy they are sources of nothing */
         reuse_done(reuse);

@@ -144,6 +144,8 @@ void reuse_open(const void *data, size_t bytes, const Reading *before, Reuse *re
     const Sources *was = reading_sources(before);
     if (!was || !reading_anatomy(before, NULL))
         return;
+    if (!sources_kept(was, &ret->kept))
+        ret->fingerprints.before = &ret->kept;
     if (is_key(ret->debug) && hash_equal(ret->debug, was->debug))
         ret->debug_from = before;
     if (is_key(ret->rest) && hash_equal(ret->rest, was->rest) && ret->debug_from &&
@@ -153,8 +155,10 @@ void reuse_open(const void *data, size_t bytes, const Reading *before, Reuse *re
 
 void reuse_done(Reuse *reuse)
 {
-    if (reuse)
-        buf_done(&reuse->sources);
+    if (!reuse)
+        return;
+    buf_done(&reuse->sources);
+    buf_done(&reuse->fingerprints.kept);
 }
 
 int reuse_keep(Reuse *reuse, const AnatomyMaker *maker, const Owners *owners, const Lines *lines)
@@ -169,6 +173,20 @@ int reuse_keep(Reuse *reuse, const AnatomyMaker *maker, const Owners *owners, co
     if (!rc && lines->count)
         rc = buf_add(&reuse->sources, lines->list, lines->count * sizeof *lines->list);
     return rc;
+}
+
+int reuse_keep_fingerprints(Reuse *reuse)
+{
+    const Buf *kept = &reuse->fingerprints.kept;
+    KeptHead head = {0};
+    Sources *s = (Sources *)(void *)reuse->sources.data;
+    if (kept->bytes > UINT32_MAX || kept->bytes < sizeof head)
+        return KEEL_OK;
+    memcpy(&head, kept->data, sizeof head);
+    s->kept_bytes = (uint32_t)kept->bytes;
+    s->taken = reuse->fingerprints.taken;
+    s->parts = head.function_count;
+    return buf_add(&reuse->sources, kept->data, kept->bytes);
 }
 
 static int add(Buf *to, const void *list, size_t bytes)

@@ -18,12 +18,14 @@ typedef struct Job {
     Refs refs;
     Contents contents;
     Handlers handlers;
+    Keep keep;
     const Owners *owners;
     const Lines *lines;
     AnatomyMaker *maker;
     uint32_t *unit_names;
     Part *parts;
     uint64_t budget;
+    int is_void; /* with what was taken over it might come out otherwise: without, then */
 } Job;
 
 /* The bytes with all that moves replaced; `but_lines` leaves out line numbers as well. */
@@ -65,6 +67,27 @@ static int by_group(const void *a, const void *b)
     return (x->rank > y->rank) - (x->rank < y->rank);
 }
 
+static void hash_part(Job *j, size_t nth, Part *p)
+{
+    KeptFunction *kept = j->keep.list ? &j->keep.list[nth] : NULL;
+    int has_lines = 0;
+    if (keep_has(&j->keep, nth)) {
+        p->hash = kept->hash;
+        p->but_lines = kept->but_lines;
+        return;
+    }
+    j->contents.sections = 0;
+    p->hash = p->but_lines = hash_code(j, nth, 0, &has_lines);
+    if (has_lines)
+        p->but_lines = hash_code(j, nth, 1, &has_lines);
+    if (!kept)
+        return;
+    kept->hash = p->hash;
+    kept->but_lines = p->but_lines;
+    kept->sections = j->contents.sections;
+    kept->bytes = j->refs.bytes[nth];
+}
+
 static int hash_parts(Job *j)
 {
     const Symbols *s = &j->symbols;
@@ -75,7 +98,6 @@ static int hash_parts(Job *j)
         uint32_t index = s->functions[i];
         const Symbol *f = &s->symbols[index];
         Part *p = &j->parts[i];
-        int has_lines = 0;
         *p = (Part){.part = f->part,
                     .group = f->group,
                     .rank = f->rank,
@@ -83,9 +105,7 @@ static int hash_parts(Job *j)
                     .nth = (uint32_t)i};
         if (!(j->maker->flags & ANATOMY_RELOCS))
             continue;
-        p->hash = p->but_lines = hash_code(j, i, 0, &has_lines);
-        if (has_lines)
-            p->but_lines = hash_code(j, i, 1, &has_lines);
+        hash_part(j, i, p);
     }
     if (s->function_count)
         qsort(j->parts, s->function_count, sizeof *j->parts, by_group);
@@ -216,8 +236,9 @@ static void add_object(Job *j, const Symbol *symbol)
     if (in->data && j->maker->flags & ANATOMY_RELOCS)
         o.hash = contents_hash(&j->contents, in, address, symbol->bytes);
     const Owner *owner = owner_of(j->owners, symbol->address);
-    o.name =
-        owner && owner->pretty && !strncmp(symbol->name, "_Z", 2) ? owner->pretty : anatomy_text(j->maker, symbol->name, symbol->base);
+    o.name = owner && owner->pretty && !strncmp(symbol->name, "_Z", 2)
+                 ? owner->pretty
+                 : anatomy_text(j->maker, symbol->name, symbol->base);
     o.unit = unit_name(j, symbol);
     if (owner) {
         take_value(&o, owner, in, address);
@@ -277,7 +298,23 @@ static void add_sections(Job *j)
     }
 }
 
-static int run(Job *j, Error *err)
+/* What must be known before functions are hashed. */
+static int prepare(Job *j, const FingerprintReuse *reuse, Error *err)
+{
+    const Symbols *s = &j->symbols;
+    if (!(j->maker->flags & ANATOMY_RELOCS))
+        return contents_open(s, &j->refs, NULL, &j->budget, &j->contents);
+    int rc = handlers_open(s, &j->handlers);
+    if (!rc && reuse)
+        rc = keep_open(s, &j->handlers, j->owners, reuse->before, j->budget, &j->keep);
+    rc = rc ? rc : refs_collect(s, &j->keep, &j->budget, &j->refs, err);
+    rc = rc ? rc : contents_open(s, &j->refs, &j->keep, &j->budget, &j->contents);
+    j->is_void = !rc && j->keep.count &&
+                 !hash_equal(j->keep.kept.head.constants, j->keep.before->head.constants);
+    return rc;
+}
+
+static int run(Job *j, const FingerprintReuse *reuse, Error *err)
 {
     const Symbols *s = &j->symbols;
     int code = s->machine == EM_X86_64;
@@ -287,15 +324,9 @@ static int run(Job *j, Error *err)
     j->unit_names = calloc(s->unit_count + 1, sizeof *j->unit_names);
     if (!j->unit_names)
         return err_set(err, KEEL_ENOMEM, "no memory to read its symbols");
-    int rc = KEEL_OK;
-    if (j->maker->flags & ANATOMY_RELOCS) {
-        rc = refs_collect(s, &j->budget, &j->refs, err);
-        if (rc)
-            return rc;
-    }
-    rc = contents_open(s, &j->refs, &j->budget, &j->contents);
-    if (!rc && j->maker->flags & ANATOMY_RELOCS)
-        rc = handlers_open(s, &j->handlers);
+    int rc = prepare(j, reuse, err);
+    if (j->is_void)
+        return KEEL_OK;
     rc = rc ? rc : s->has_table ? hash_parts(j) : KEEL_OK;
     if (!rc && s->has_table) {
         add_functions(j);
@@ -305,23 +336,46 @@ static int run(Job *j, Error *err)
         add_sections(j);
     rc = rc ? rc : j->contents.failed;
     rc = rc ? rc : j->maker->failed;
+    j->is_void = !rc && j->keep.count && j->contents.in_order;
     if (rc == KEEL_ENOMEM)
         return err_set(err, rc, "no memory for its fingerprints");
     return rc ? err_set(err, rc, "its parts overlap: it is damaged: build it again") : KEEL_OK;
 }
 
-int fingerprint_bytes(const void *data, size_t bytes, const Owners *owners, const Lines *lines,
-                      AnatomyMaker *maker, Error *err)
+static int make(const void *data, size_t bytes, Job *j, FingerprintReuse *reuse, Error *err)
 {
-    Job j = {.owners = owners, .lines = lines, .maker = maker};
-    j.budget = ((uint64_t)64 << 20) + 16 * (uint64_t)bytes;
-    int rc = symbols_open(data, bytes, owners, &j.symbols, err);
-    rc = rc ? rc : run(&j, err);
-    handlers_done(&j.handlers);
-    contents_done(&j.contents);
-    refs_done(&j.refs);
-    free(j.parts);
-    free(j.unit_names);
-    symbols_done(&j.symbols);
+    j->budget = ((uint64_t)64 << 20) + 16 * (uint64_t)bytes;
+    int rc = symbols_open(data, bytes, j->owners, &j->symbols, err);
+    rc = rc ? rc : run(j, reuse, err);
+    if (!rc && reuse && !j->is_void) {
+        reuse->taken = j->keep.count;
+        if (j->keep.list && !j->contents.in_order && keep_pack(&j->keep, &reuse->kept))
+            rc = err_set(err, KEEL_ENOMEM, "no memory for its fingerprints");
+    }
+    handlers_done(&j->handlers);
+    contents_done(&j->contents);
+    refs_done(&j->refs);
+    keep_done(&j->keep);
+    free(j->parts);
+    free(j->unit_names);
+    symbols_done(&j->symbols);
     return rc;
+}
+
+int fingerprint_bytes(const void *data, size_t bytes, const Owners *owners, const Lines *lines,
+                      FingerprintReuse *reuse, AnatomyMaker *maker, Error *err)
+{
+    const AnatomyMaker was = *maker;
+    Job j = {.owners = owners, .lines = lines, .maker = maker};
+    int rc = make(data, bytes, &j, reuse, err);
+    if (rc || !j.is_void)
+        return rc;
+    maker->flags = was.flags;
+    maker->functions.bytes = was.functions.bytes;
+    maker->objects.bytes = was.objects.bytes;
+    maker->sections.bytes = was.sections.bytes;
+    maker->strings.bytes = was.strings.bytes;
+    reuse->before = NULL;
+    j = (Job){.owners = owners, .lines = lines, .maker = maker};
+    return make(data, bytes, &j, reuse, err);
 }

@@ -4,6 +4,7 @@
 #define IMAGE_FINGERPRINT_H
 
 #include "image/anatomy.h"
+#include "image/kept.h"
 #include "image/owners.h"
 
 /* A function's place in the source, by its address. */
@@ -17,9 +18,17 @@ typedef struct Lines {
     size_t count;
 } Lines;
 
-/* Adds flags, functions, statics and sections. Owners and lines may be NULL. KEEL_EIMAGE with a
- * sentence when the file contradicts itself; what is merely missing shows in the flags. */
+/* What an earlier reading left, and what this one leaves. */
+typedef struct FingerprintReuse {
+    const Kept *before; /* NULL: nothing */
+    Buf kept;           /* a KeptHead and what belongs to it, or empty */
+    uint32_t taken;     /* functions whose fingerprint wasn't made anew */
+} FingerprintReuse;
+
+/* Adds flags, functions, statics and sections. Owners, lines and `reuse` may be NULL; what comes
+ * out is the same with and without. KEEL_EIMAGE with a sentence when the file contradicts itself;
+ * what is merely missing shows in the flags. */
 int fingerprint_bytes(const void *data, size_t bytes, const Owners *owners, const Lines *lines,
-                      AnatomyMaker *maker, Error *err);
+                      FingerprintReuse *reuse, AnatomyMaker *maker, Error *err);
 
 #endif

@@ -318,6 +318,7 @@ static void add_table(Contents *contents, uint64_t address)
     int given;
     if (!in || !in->data)
         return;
+    contents->sections |= keep_bit(contents->symbols, in);
     Cursor c = cursor_at(in, address);
     take_pointer(&c, (uint8_t)take(&c, 1), &given); /* where landing pads count from */
     add_number(contents, 'L', (uint64_t)given);
@@ -335,10 +336,10 @@ static void add_table(Contents *contents, uint64_t address)
     add_calls(&t, c);
 }
 
-void handlers_add(const Handlers *h, Contents *contents, uint64_t function)
+uint64_t handlers_table(const Handlers *h, uint64_t function)
 {
     const Handler *list = (const Handler *)(const void *)h->list.data;
-    size_t low = 0, high = h->list.bytes / sizeof *list;
+    size_t low = 0, count = h->list.bytes / sizeof *list, high = count;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (list[middle].function < function)
@@ -346,6 +347,12 @@ void handlers_add(const Handlers *h, Contents *contents, uint64_t function)
         else
             high = middle;
     }
-    if (low < h->list.bytes / sizeof *list && list[low].function == function)
-        add_table(contents, list[low].table);
+    return low < count && list[low].function == function ? list[low].table : 0;
+}
+
+void handlers_add(const Handlers *h, Contents *contents, uint64_t function)
+{
+    uint64_t table = handlers_table(h, function);
+    if (table)
+        add_table(contents, table);
 }

@@ -19,6 +19,9 @@ typedef struct Handlers {
 int handlers_open(const Symbols *s, Handlers *ret);
 void handlers_done(Handlers *h);
 
+/* Where this function's table lies; 0: it has none. */
+uint64_t handlers_table(const Handlers *h, uint64_t function);
+
 /* Appends what the function that begins at this address catches; nothing for most. */
 void handlers_add(const Handlers *h, Contents *c, uint64_t function);
 

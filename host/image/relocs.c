@@ -234,7 +234,7 @@ static int walk_code(Walk *w)
     return rc;
 }
 
-static int collect_one(const Symbols *s, size_t nth, uint64_t *budget, Refs *ret)
+static int collect_one(const Symbols *s, const Keep *keep, size_t nth, uint64_t *budget, Refs *ret)
 {
     const Symbol *f = &s->symbols[s->functions[nth]];
     const Section *in = &s->sections[f->section];
@@ -242,6 +242,10 @@ static int collect_one(const Symbols *s, size_t nth, uint64_t *budget, Refs *ret
     if (f->bytes > *budget || f->bytes > UINT32_MAX)
         return KEEL_ELIMIT;
     *budget -= f->bytes;
+    if (keep_has(keep, nth)) {
+        ret->bytes[nth] = keep->list[nth].bytes;
+        return KEEL_OK;
+    }
     Walk w = {.s = s,
               .refs = ret,
               .first = ret->count,
@@ -254,14 +258,14 @@ static int collect_one(const Symbols *s, size_t nth, uint64_t *budget, Refs *ret
     return rc;
 }
 
-int refs_collect(const Symbols *s, uint64_t *budget, Refs *ret, Error *err)
+int refs_collect(const Symbols *s, const Keep *keep, uint64_t *budget, Refs *ret, Error *err)
 {
     Refs refs = {0};
     refs.first = calloc(s->function_count + 1, sizeof *refs.first);
     refs.bytes = calloc(s->function_count + 1, sizeof *refs.bytes);
     int rc = refs.first && refs.bytes ? KEEL_OK : KEEL_ENOMEM;
     for (size_t i = 0; !rc && i < s->function_count; i++)
-        rc = collect_one(s, i, budget, &refs);
+        rc = collect_one(s, keep, i, budget, &refs);
     if (rc) {
         refs_done(&refs);
         return rc == KEEL_ELIMIT ? err_set(err, KEEL_EIMAGE,

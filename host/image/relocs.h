@@ -4,6 +4,7 @@
 #define IMAGE_RELOCS_H
 
 #include "base/buf.h"
+#include "image/keep.h"
 #include "image/symbols.h"
 
 /* One place in a function that names something else. */
@@ -30,7 +31,8 @@ typedef struct Refs {
     uint32_t *bytes; /* of the function, without the padding behind */
 } Refs;
 
-int refs_collect(const Symbols *s, uint64_t *budget, Refs *ret, Error *err);
+/* Functions that `keep` has taken over have none. */
+int refs_collect(const Symbols *s, const Keep *keep, uint64_t *budget, Refs *ret, Error *err);
 void refs_done(Refs *refs);
 
 /* What one relocation of a data section refers to; 0 when it has no place there. */
@@ -40,7 +42,9 @@ int ref_of_data(const Symbols *s, const Section *in, const Elf64_Rela *r, uint64
 typedef struct Block {
     uint64_t address, end;
     Hash hash;
+    uint64_t sections; /* as of Contents, once it is hashed */
     uint8_t state;
+    uint8_t height; /* constants below it, and itself */
 } Block;
 
 typedef struct Contents {
@@ -48,12 +52,16 @@ typedef struct Contents {
     Block *blocks; /* by address */
     size_t count;
     Buf scratch;
-    uint64_t *budget; /* bytes that may still be looked at; more is an attack */
-    int depth;        /* of constants that refer to constants */
-    int failed;       /* KEEL_E…, then all results are void */
+    uint64_t *budget;  /* bytes that may still be looked at; more is an attack */
+    int depth;         /* of constants that refer to constants */
+    int deepest;       /* that it was */
+    int failed;        /* KEEL_E…, then all results are void */
+    uint64_t sections; /* whose bytes were looked at: keep_bit */
+    int in_order;      /* a circle, or too deep: what comes out depends on what was asked before */
 } Contents;
 
-int contents_open(const Symbols *s, const Refs *refs, uint64_t *budget, Contents *ret);
+/* `keep`: has the places that functions taken over name, gets those of all; NULL: neither. */
+int contents_open(const Symbols *s, const Refs *refs, Keep *keep, uint64_t *budget, Contents *ret);
 void contents_done(Contents *c);
 int contents_add(Contents *c, const void *data, size_t bytes);
 

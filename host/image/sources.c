@@ -22,12 +22,19 @@ static int are_good(const Sources *s)
     return 1;
 }
 
+int sources_kept(const Sources *s, Kept *ret)
+{
+    return s->kept_bytes ? kept_check(sources_lines(s) + s->line_count, s->kept_bytes, ret) : -1;
+}
+
 int sources_check(const void *data, size_t bytes, const Anatomy *a, Error *err)
 {
     const Sources *s = data;
+    Kept kept;
     if (bytes < sizeof *s || s->string_bytes > a->string_bytes ||
         bytes != sizeof *s + (size_t)s->owner_count * sizeof(Owner) +
-                     (size_t)s->line_count * sizeof(Line) ||
+                     (size_t)s->line_count * sizeof(Line) + s->kept_bytes ||
+        (s->kept_bytes && sources_kept(s, &kept)) ||
         (s->string_bytes && a->strings[s->string_bytes - 1]) || !are_good(s))
         return err_set(err, KEEL_EFAULT,
                        "what was read of it contradicts itself: it is damaged or malicious");

@@ -13,8 +13,10 @@ typedef struct Sources {
     uint32_t flags;        /* ANATOMY_…, as the debug information set them */
     uint32_t string_bytes; /* of the anatomy's strings, those that come from there */
     uint32_t owner_count, line_count;
-    uint32_t reused, reserved[3]; /* SOURCES_…: what this reading itself had from the one before */
-    /* Owners, then Lines, follow: both by rising address */
+    uint32_t reused;       /* SOURCES_…: what this reading itself had from the one before */
+    uint32_t taken, parts; /* fingerprints of functions and parts: so many of so many, too */
+    uint32_t kept_bytes;   /* 0: they are no beginning for the next */
+    /* Owners, then Lines, follow, both by rising address; then what kept.h says */
 } Sources;
 
 static inline const Owner *sources_owners(const Sources *s)
@@ -26,6 +28,9 @@ static inline const Line *sources_lines(const Sources *s)
 {
     return (const Line *)(const void *)(sources_owners(s) + s->owner_count);
 }
+
+/* What fingerprints left; 0, or -1 when there is nothing. */
+int sources_kept(const Sources *s, Kept *ret);
 
 /* KEEL_EFAULT when anything is wrong; `a` is the anatomy of the same reading, checked. */
 int sources_check(const void *data, size_t bytes, const Anatomy *a, Error *err);

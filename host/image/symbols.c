@@ -235,6 +235,8 @@ static int read_table(Symbols *s, Elf_Scn *scn, Error *err)
     s->symbols = calloc(s->count + 1, sizeof *s->symbols);
     if (!s->symbols || add_unit(s, "", &room))
         return no_memory(err);
+    const Hash table[] = {hash_bytes(list, bytes), hash_bytes(names, text_bytes)};
+    s->table = hash_bytes(table, sizeof table);
     uint32_t unit = 0;
     for (size_t i = 0; i < s->count; i++) {
         if (list[i].st_name >= text_bytes)

@@ -59,6 +59,7 @@ typedef struct Symbols {
     uint32_t group_count;
     uint64_t thread_block; /* address of the template */
     int has_table, has_relocs;
+    Hash table; /* of the table's bytes and its names' */
     uint16_t machine;
 } Symbols;
 

@@ -60,10 +60,15 @@ void changes_forget(Swapper *swapper)
 static void tell(const Image *image, const Reading *reading)
 {
     const Sources *s = reading_sources(reading);
-    if (s && s->reused)
-        log_debug("swap", "%s was read; of what was read before it, %s still held", image->path,
-                  s->reused & SOURCES_SCHEMA ? "all but the fingerprints"
-                                             : "types and lines of the source");
+    if (s && (s->reused || s->taken))
+        log_debug(
+            "swap",
+            "%s was read; of what was read before it, %s and %u of %u fingerprints still held",
+            image->path,
+            s->reused & SOURCES_SCHEMA  ? "types, lines of the source, the schema"
+            : s->reused & SOURCES_DEBUG ? "types, lines of the source"
+                                        : "no types",
+            s->taken, s->parts);
 }
 
 static void answered(Reading *reading, const Error *err, void *user)

@@ -3,7 +3,8 @@
 
 Each case edits one source of a small module (or how it is built) and says what must come out: the
 verdict, and exactly which functions changed. Every case is built by each compiler at each level. A
-"same" that is none and a "changed" that is none both fail.
+"same" that is none and a "changed" that is none both fail. With --after, a reading of each that begins from the other's
+must be the one that is made from nothing, too.
 """
 import argparse
 import concurrent.futures
@@ -549,6 +550,7 @@ class Suite:
         self.levels = levels  # of --all
 
 
+TAKEN = []  # of each pair: fingerprints taken over, and all
 SUITES = [
     Suite(SOURCES, ("main.c", "helper.c"), ("gcc", "clang"), ["-std=c11"], CASES, ["-O0", "-O1", "-O2", "-O3"]),
     Suite(SOURCES_CC, ("main.cc",), ("g++", "clang++"), ["-std=c++17"], CASES_CC, ["-O0", "-O2"]),
@@ -656,20 +658,27 @@ def check(job):
     wrong = judge(case, answer)
     if done.returncode != (0 if answer["verdict"] == "same" else 1):
         wrong.append(f"exit status {done.returncode} for {answer['verdict']}")
+    if AFTER:
+        done = subprocess.run([AFTER, before, new], capture_output=True, text=True)
+        if done.returncode:
+            wrong.append((done.stdout + done.stderr).strip())
+        else:
+            TAKEN.append([int(n) for n in done.stdout.split()])
     shutil.rmtree(base_folder)
     return f"{label}: {'; '.join(wrong)}" if wrong else None
 
 
 def main():
-    global KEEL, OBJECTS
+    global KEEL, OBJECTS, AFTER
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--keel", required=True, help="the program keel")
     parser.add_argument("--all", action="store_true", help="every case with every compiler and level")
     parser.add_argument("--only", help="cases whose name contains this")
     parser.add_argument("--compiler", action="append", help="this one, not all that are here")
     parser.add_argument("--link", help="what chooses the linker, such as -fuse-ld=mold")
+    parser.add_argument("--after", help="the program of after.c")
     args = parser.parse_args()
-    KEEL = args.keel
+    KEEL, AFTER = args.keel, args.after
     linkers = [[]] + [[f"-fuse-ld={l}"] for l in ("lld",) if args.all and shutil.which("ld." + l)]
     if args.link:
         linkers = [args.link.split()]
@@ -693,6 +702,11 @@ def main():
     for w in wrong:
         print(w)
     print(f"{len(jobs)} pairs, {len(wrong)} wrong")
+    if AFTER:
+        taken, parts = (sum(column) for column in zip(*TAKEN))
+        print(f"{taken} of {parts} fingerprints were those of the other build's reading")
+        if not 0 < taken < parts and not args.only:
+            return 1
     return 1 if wrong or not jobs else 0
 
 
