@@ -10,7 +10,7 @@ enum { ROOM = 8 << 20 };
 static const char SOURCE[] =
     "#include <cstdio>\n#include <stdexcept>\n"
     "#define FAR extern \"C\" __attribute__((noinline))\n"
-    "int speed = 7;\n"
+    "__attribute__((section(\"own\"))) int speed = 7;\n" /* the table below is in .data, too */
     "FAR int plain(int a) { return a * 1234567 + speed; }\n"
     "FAR int other(int a) { return plain(a) ^ 7654321; }\n"
     "FAR int literal(int a) { puts(\"a text of ours\"); return a; }\n"
@@ -18,6 +18,12 @@ static const char SOURCE[] =
     "FAR int caught(int a)\n{\n"
     "    try { puts(\"a text of ours\"); return literal(a); }\n"
     "    catch (const std::exception &) { return 4711; }\n}\n"
+    /* one nameless table of texts, which both copy */
+    "#define SIX \"one\", \"two\", \"three\", \"four\", \"five\", \"six\"\n"
+    "#define TABLE {\"the third\", SIX, SIX, SIX, SIX, SIX, SIX}\n"
+    "FAR void use(const char **t) { puts(t[0]); }\n"
+    "FAR int table(int a) { const char *t[] = TABLE; t[a] = 0; use(t); return 3; }\n"
+    "FAR int table2(int a) { const char *t[] = TABLE; t[a] = 0; use(t); return 5; }\n"
     "FAR int choose(int a)\n{\n    switch (a) {\n"
     "    case 0: return plain(1); case 1: return other(77); case 2: return plain(a + 5);\n"
     "    case 3: return other(4); case 4: return other(a) + 5; case 5: return plain(91);\n"
@@ -104,8 +110,6 @@ static uint8_t *find(Blob image, const char *name, const void *bytes, size_t cou
     return found;
 }
 
-/* A bit for each function of the source whose part was not taken over. Those are told apart by what
- * is kept of them: a key that no other function has. */
 static uint32_t count_anew(const Made *after)
 {
     const Sources *s = sources(after);
@@ -124,8 +128,9 @@ static const uint32_t NUMBER = 1234567;
 
 static const Change CHANGES[] = {
     {"a number in code", ".text", &NUMBER, 4, 0, 1, 1},
-    {"an initial value", ".data", "\7\0\0\0", 4, 0, 0, 0},
-    {"a text: literal, caught, choose", ".rodata", "a text of ours", 14, 3, 2, 5},
+    {"an initial value", "own", "\7\0\0\0", 4, 0, 0, 0},
+    {"a text, which literal and caught name", ".rodata", "a text of ours", 14, 3, 2, 5},
+    {"a text in a table", ".rodata", "the third", 9, 3, 4, 5},
     {"what is caught", ".gcc_except_table", NULL, 0, 1, 1, 1},
     {"a name", ".strtab", "other", 5, 1, UINT32_MAX, UINT32_MAX},
     {"a symbol", ".symtab", NULL, 0, 24 * 5 + 8, UINT32_MAX, UINT32_MAX},
