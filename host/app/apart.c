@@ -176,14 +176,20 @@ static int open_room(size_t room, Apart *ret, Error *err)
     return KEEL_OK;
 }
 
-/* What is left of the room only takes addresses, of which the image of a process before may want
- * the very ones it had. */
-static void trim(Apart *apart)
+/* The next child has this memory, too, and its descriptor: it must not be able to write there. */
+static int seal(Apart *apart, Error *err)
 {
-    const size_t page = 4096;
-    size_t keep = apart->bytes ? (apart->bytes + page - 1) / page * page : page;
-    if (keep < apart->mapped && munmap((uint8_t *)apart->mapping + keep, apart->mapped - keep) == 0)
-        apart->mapped = keep;
+    void *mapping = MAP_FAILED;
+    munmap(apart->mapping, apart->mapped); /* what may be written can't be sealed */
+    apart->mapping = NULL;
+    if (!ftruncate(apart->memfd, (off_t)apart->bytes) &&
+        !fcntl(apart->memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+        mapping = mmap(NULL, apart->bytes, PROT_READ, MAP_SHARED, apart->memfd, 0);
+    if (mapping == MAP_FAILED)
+        return err_errno(err, KEEL_EIO, errno, "what was read of it can't be sealed");
+    apart->data = apart->mapping = mapping;
+    apart->mapped = apart->bytes;
+    return KEEL_OK;
 }
 
 int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
@@ -207,32 +213,23 @@ int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
     rc = child < 0 ? err_errno(err, KEEL_ELIMIT, errno, "cannot start a process to inspect in")
                    : judge(child, limits, answer, err);
     apart.bytes = answer->bytes;
-    if (!rc && apart.bytes > room)
+    if (!rc && (!apart.bytes || apart.bytes > room))
         rc = err_set(err, KEEL_EFAULT, "inspecting it told nonsense: it is damaged or malicious");
     munmap(answer, sizeof *answer);
-    if (rc) {
+    rc = rc ? rc : seal(&apart, err);
+    if (rc)
         apart_done(&apart);
-    } else {
-        trim(&apart);
+    else
         *ret = apart;
-    }
     return rc;
 }
 
-int apart_seal(Apart *apart, int *ret_memfd, Error *err)
+int apart_give(Apart *apart)
 {
-    munmap(apart->mapping, apart->mapped); /* what may be written can't be sealed */
-    apart->mapping = NULL;
-    if (ftruncate(apart->memfd, (off_t)apart->bytes) ||
-        fcntl(apart->memfd, F_ADD_SEALS,
-              F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)) {
-        int rc = err_errno(err, KEEL_EIO, errno, "what was read of it can't be sealed");
-        apart_done(apart);
-        return rc;
-    }
-    *ret_memfd = apart->memfd;
+    int memfd = apart->memfd;
+    munmap(apart->mapping, apart->mapped);
     *apart = (Apart){.memfd = -1};
-    return KEEL_OK;
+    return memfd;
 }
 
 void apart_done(Apart *apart)

@@ -13,11 +13,11 @@ int inspect_apart(const void *data, size_t bytes, Inspection *ret, Error *err);
 typedef int (*ApartWork)(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
                          Error *err);
 
-/* What a child found. Nobody writes there any more; it is as hostile as the file. */
+/* What a child found, sealed: no later child can write there. It is as hostile as the file. */
 typedef struct Apart {
     const void *data;
     size_t bytes;
-    int memfd; /* holds just these bytes once apart_seal was called */
+    int memfd; /* of just these bytes */
     void *mapping;
     size_t mapped;
 } Apart;
@@ -36,8 +36,8 @@ extern const ApartLimits APART_AT_LEISURE; /* for a command that somebody waits 
 int apart_run(ApartWork work, const void *data, size_t bytes, size_t room,
               const ApartLimits *limits, Apart *ret, Error *err);
 
-/* Gives away what was found as a sealed memfd; `apart` has nothing more then. */
-int apart_seal(Apart *apart, int *ret_memfd, Error *err);
+/* Gives away the memfd; `apart` has nothing more then. */
+int apart_give(Apart *apart);
 void apart_done(Apart *apart);
 
 #endif

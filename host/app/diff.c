@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "app/apart.h"
 #include "app/arch.h"
 #include "app/commands.h"
 #include "app/text.h"
@@ -49,6 +50,23 @@ static void refuse(DiffSide *side, int code, const Error *err)
     side->reason = *err;
 }
 
+/* What the second image's reading begins from: that of the first, which no child can write to. */
+static const Reading *begin_from;
+
+static int read_after(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
+                      Error *err)
+{
+    return reading_make_after(data, bytes, begin_from ? begin_from->mapping : NULL,
+                              begin_from ? begin_from->mapped : 0, ret, room, ret_bytes, err);
+}
+
+static int read_apart(const void *data, size_t bytes, Reading **ret, Error *err)
+{
+    Apart found;
+    int rc = apart_run(read_after, data, bytes, READING_ROOM, &APART_AT_LEISURE, &found, err);
+    return rc ? rc : reading_open(apart_give(&found), ret, err);
+}
+
 static int look(DiffSide *side, const Settled *settled, const void *data, Error *err)
 {
     Error why;
@@ -58,20 +76,18 @@ static int look(DiffSide *side, const Settled *settled, const void *data, Error 
     int copy = fcntl(settled->memfd, F_DUPFD_CLOEXEC, 3);
     refuse(side, image_look(copy, settled->bytes, settled->hash, side->path, &side->image, &why),
            &why);
-    Reading reading;
-    int rc = apart_run(reading_make, data, settled->bytes, READING_ROOM, &APART_AT_LEISURE,
-                       &side->apart, err);
-    rc = rc ? rc : reading_check(side->apart.data, side->apart.bytes, &reading, err);
+    int rc = read_apart(data, settled->bytes, &side->reading, err);
     if (rc)
         return rc;
+    const Reading *reading = side->reading;
     const char *missing = NULL;
-    const Inspection *inspection = reading_inspection(&reading, &missing);
-    if (!inspection || !reading_anatomy(&reading, &missing))
+    const Inspection *inspection = reading_inspection(reading, &missing);
+    if (!inspection || !reading_anatomy(reading, &missing))
         return err_set(err, KEEL_EIMAGE, "%s", missing);
     side->inspection = *inspection;
     refuse(side, inspect_refuse(inspection, &why), &why);
-    side->anatomy = reading.anatomy;
-    side->schema = reading.schema; /* what can't be read only isn't foretold */
+    side->anatomy = reading->anatomy;
+    side->schema = reading->schema; /* what can't be read only isn't foretold */
     return KEEL_OK;
 }
 
@@ -115,7 +131,7 @@ static int learn(DiffSide *side, const char *arch, Error *err)
 static void side_done(DiffSide *side)
 {
     image_unref(side->image);
-    apart_done(&side->apart);
+    reading_free(side->reading);
 }
 
 static int usage_error(const char *what, const char *which)
@@ -132,6 +148,7 @@ static int is_foreign(const DiffSide *side)
 static int compare(Diff *d, const char *arch, Error *err)
 {
     int rc = learn(&d->before, arch, err);
+    begin_from = d->before.reading;
     rc = rc ? rc : learn(&d->after, arch, err);
     if (!rc && is_foreign(&d->before) != is_foreign(&d->after))
         rc = err_set(err, KEEL_EUNSUPPORTED,

@@ -2,7 +2,6 @@
 #ifndef APP_DIFF_H
 #define APP_DIFF_H
 
-#include "app/apart.h"
 #include "image/compare.h"
 #include "image/image.h"
 #include "image/inspect.h"
@@ -12,7 +11,7 @@ typedef struct DiffSide {
     const char *path;
     Image *image; /* NULL: it has no note that fits; `reason` says why */
     Inspection inspection;
-    Apart apart; /* holds the reading */
+    Reading *reading; /* holds these two */
     Anatomy anatomy;
     Schema schema; /* all 0 when it can't be read */
     int refused;   /* KEEL_E… or 0: would a host take it? */

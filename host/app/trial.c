@@ -341,7 +341,8 @@ static void read_image(const TrialWireRequest *r, const int *fds, TrialWireResul
     int rc = data == MAP_FAILED ? err_set(&err, KEEL_ENOMEM, "its bytes can't be mapped")
                                 : apart_run(read_after, data, r->image_bytes, READING_ROOM,
                                             &READ_LIMITS, &found, &err);
-    rc = rc ? rc : apart_seal(&found, ret_fd, &err);
+    if (!rc)
+        *ret_fd = apart_give(&found);
     if (data != MAP_FAILED)
         munmap(data, r->image_bytes);
     if (was != MAP_FAILED)

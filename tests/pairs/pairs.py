@@ -702,7 +702,7 @@ def main():
     for w in wrong:
         print(w)
     print(f"{len(jobs)} pairs, {len(wrong)} wrong")
-    if AFTER:
+    if TAKEN:
         taken, parts = (sum(column) for column in zip(*TAKEN))
         print(f"{taken} of {parts} fingerprints were those of the other build's reading")
         if not 0 < taken < parts and not args.only:
