@@ -1,10 +1,10 @@
 /* Types from debug information, one entry a DIE: records with their fields, enumerations, arrays of
  * one dimension each. What is behind a pointer is read later, so that circles end. One thread. */
 #include <dwarf.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "image/dwarf_schema.h"
+#include "image/dwarf_text.h"
 
 enum { TYPES_MOST = 1 << 19, FIELDS_MOST = 1 << 21, TEXT_MOST = 700, STEPS_MOST = 1 << 24 };
 
@@ -220,7 +220,7 @@ static void name_record(SchemaReader *r, uint32_t die, uint32_t index)
     const char *name = d->name;
     if (!name)
         return;
-    snprintf(line, sizeof line, "%s%.330s%.330s", word, scope(r, die), name);
+    text_put(line, sizeof line, text_join(line, sizeof line, word, scope(r, die), 330), name, 330);
     type_at(r, index)->name = schema_intern(r, line);
     schema_type_name(r, line, index);
 }
@@ -283,7 +283,7 @@ static uint32_t alias_type(SchemaReader *r, uint32_t die)
     char line[TEXT_MOST];
     if (!name)
         return index;
-    snprintf(line, sizeof line, "%.330s%.330s", scope(r, die), name);
+    text_join(line, sizeof line, scope(r, die), name, 330);
     SchemaType *t = type_at(r, index);
     if (t->flags & SCHEMA_NAMELESS && !t->name)
         t->name = schema_intern(r, line); /* `typedef struct {…} order;`: its only name */

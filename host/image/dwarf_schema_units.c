@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "image/dwarf_schema.h"
+#include "image/dwarf_text.h"
 
 enum { DEPTH_MOST = 48, PREFIX_MOST = 512, STATICS_MOST = 1 << 20, UNITS_MOST = 1 << 16 };
 
@@ -53,7 +54,7 @@ static void qualify(const SchemaReader *r, const Known *k, const char *prefix, c
 {
     if (r->scopes[k->declared])
         prefix = r->out.strings.data + r->scopes[k->declared];
-    snprintf(ret, room, "%.400s%.400s", prefix, k->name ? k->name : "");
+    text_join(ret, room, prefix, k->name ? k->name : "", 400);
 }
 
 static void take_function(SchemaReader *r, const Die *d, const Place *place, Place *inner)
@@ -67,8 +68,8 @@ static void take_function(SchemaReader *r, const Die *d, const Place *place, Pla
         return;
     }
     qualify(r, &k, place->prefix, name, sizeof name);
-    snprintf(inner->function, sizeof inner->function, "%.510s", k.linkage ? k.linkage : name);
-    snprintf(inner->prefix, sizeof inner->prefix, "%.500s::", name);
+    text_put(inner->function, sizeof inner->function, 0, k.linkage ? k.linkage : name, 510);
+    text_join(inner->prefix, sizeof inner->prefix, name, "::", 500);
     if (!(d->have & DIE_ADDRESS) || !d->address)
         return;
     f.name = schema_intern(r, inner->function);
@@ -88,7 +89,7 @@ static void take_variable(SchemaReader *r, const Die *d, const Place *place)
     if (!k.name)
         return;
     if (*place->function)
-        snprintf(name, sizeof name, "%.500s", k.name);
+        text_put(name, sizeof name, 0, k.name, 500);
     else
         qualify(r, &k, place->prefix, name, sizeof name);
     SchemaStatic v = {.address = d->address,
@@ -117,8 +118,11 @@ static void walk(SchemaReader *r, uint32_t parent, const Place *place, int depth
 static void enter_named(const char *name, const Place *place, Place *ret)
 {
     *ret = *place;
-    if (name)
-        snprintf(ret->prefix, sizeof ret->prefix, "%.250s%.240s::", place->prefix, name);
+    if (!name)
+        return;
+    size_t n = text_put(ret->prefix, sizeof ret->prefix, 0, place->prefix, 250);
+    n = text_put(ret->prefix, sizeof ret->prefix, n, name, 240);
+    text_put(ret->prefix, sizeof ret->prefix, n, "::", 2);
 }
 
 /* First: the scopes around what has a name. */

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/dwarf_text.h"
+
 enum {
     DEPTH_MOST = 40,
     TEXT_MOST = 400,
@@ -105,7 +107,7 @@ static uint32_t decorate(Reader *r, const char *before, uint32_t inner, const ch
     if (!*before && star && *after == ' ')
         snprintf(line, sizeof line, "%.*s(*%.10s%.350s", (int)(star - in), in, after + 1, star + 1);
     else
-        snprintf(line, sizeof line, "%.20s%.350s%.20s", before, in, after);
+        text_put(line, sizeof line, text_join(line, sizeof line, before, in, 350), after, 20);
     return text(r, line);
 }
 
@@ -178,11 +180,12 @@ static TypeInfo pointer_type(Reader *r, const Die *d)
     if (kind == DW_TAG_structure_type || kind == DW_TAG_class_type || kind == DW_TAG_union_type ||
         kind == DW_TAG_enumeration_type) {
         char line[TEXT_MOST];
-        snprintf(line, sizeof line, "%s%.180s%.180s",
-                 kind == DW_TAG_structure_type ? "struct "
-                 : kind == DW_TAG_union_type   ? "union "
-                                               : "",
-                 string(r, r->types.slots[target].prefix), to->name ? to->name : "{...}");
+        size_t n = text_join(line, sizeof line,
+                             kind == DW_TAG_structure_type ? "struct "
+                             : kind == DW_TAG_union_type   ? "union "
+                                                           : "",
+                             string(r, r->types.slots[target].prefix), 180);
+        text_put(line, sizeof line, n, to->name ? to->name : "{...}", 180);
         info.hash = mix((uint64_t)tag, hash_bytes(line, strlen(line)), 0, 0);
         info.text = decorate(r, "", text(r, line), mark);
         return info;
@@ -244,7 +247,7 @@ static void collect(Reader *r, uint32_t record, uint64_t base, const char *prefi
         if (m->have & (DIE_EXTERNAL | DIE_DECLARATION)) /* a static member */
             continue;
         const char *own = m->tag == DW_TAG_inheritance ? "(base)" : m->name ? m->name : "";
-        size_t n = (size_t)snprintf(name, sizeof name, "%.190s%.190s", prefix, own);
+        size_t n = text_join(name, sizeof name, prefix, own, 190);
         if (m->tag == DW_TAG_enumerator) {
             field.offset = m->have & DIE_VALUE ? m->value : 0;
         } else {
@@ -285,7 +288,7 @@ static uint32_t qualified(Reader *r, uint32_t die, const char *name)
     uint32_t prefix = r->types.slots[die].prefix;
     if (!prefix)
         return text(r, name);
-    snprintf(line, sizeof line, "%.390s%.390s", string(r, prefix), name);
+    text_join(line, sizeof line, string(r, prefix), name, 390);
     return text(r, line);
 }
 
@@ -305,8 +308,9 @@ static TypeInfo record_type(Reader *r, uint32_t die)
     }
     buf_done(&fields);
     char line[TEXT_MOST];
-    snprintf(line, sizeof line, "%s%.180s%.180s", WORDS[record_kind(tag)],
-             string(r, r->types.slots[die].prefix), name ? name : "{...}");
+    size_t n = text_join(line, sizeof line, WORDS[record_kind(tag)],
+                         string(r, r->types.slots[die].prefix), 180);
+    text_put(line, sizeof line, n, name ? name : "{...}", 180);
     info.text = text(r, line);
     return info;
 }

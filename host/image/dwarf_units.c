@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/dwarf_text.h"
+
 #include "image/dwarf_read.h"
 
 enum { DEPTH_MOST = 48, PREFIX_MOST = 512, FILE_MOST = 1000, FILES_MOST = 1 << 20 };
@@ -91,18 +93,21 @@ static void take_function(Reader *r, const Die *d, const Scope *scope, Scope *in
     uint32_t prefix = prefix_of(r, declared);
     const char *around = prefix ? r->maker->strings.data + prefix : scope->prefix;
     char whole[PREFIX_MOST + 300];
-    snprintf(whole, sizeof whole, "%.500s%.290s", around, name);
+    text_put(whole, sizeof whole, text_put(whole, sizeof whole, 0, around, 500), name, 290);
     /* A function in a namespace without a name has neither, and its symbol is no name for people.
      * (`around` moves when text is added.) */
     int says_more = linkage || *around || !r->is_c;
     const char *key = linkage ? linkage : whole;
     inner->function = hash_bytes(key, strlen(key)).low | 1;
     inner->function_name = text(r, whole);
-    snprintf(inner->prefix, sizeof inner->prefix, "%.500s::", whole);
+    text_join(inner->prefix, sizeof inner->prefix, whole, "::", 500);
     inner->prefix_text = text(r, inner->prefix);
     if (!(d->have & DIE_ADDRESS) || !d->address)
         return;
-    Line at = {d->address, says_more ? inner->function_name : 0, file, line};
+    Line at = {.address = d->address,
+               .pretty = says_more ? inner->function_name : 0,
+               .file = file,
+               .line = line};
     if (buf_add(&r->lines, &at, sizeof at))
         fail(r, KEEL_ENOMEM);
 }
@@ -204,7 +209,9 @@ static void walk_named(Reader *r, uint32_t die, const Scope *scope, int depth)
     const char *name = die_at(r, die)->name;
     Scope inner = *scope;
     if (name) {
-        snprintf(inner.prefix, sizeof inner.prefix, "%.300s%.200s::", scope->prefix, name);
+        size_t n = text_put(inner.prefix, sizeof inner.prefix, 0, scope->prefix, 300);
+        n = text_put(inner.prefix, sizeof inner.prefix, n, name, 200);
+        text_put(inner.prefix, sizeof inner.prefix, n, "::", 2);
         inner.prefix_text = text(r, inner.prefix);
     }
     walk_inside(r, die, &inner, depth);

@@ -11,6 +11,7 @@
 typedef struct Line {
     uint64_t address;
     uint32_t pretty, file, line; /* strings of the same maker */
+    uint32_t reserved;           /* 0 */
 } Line;
 
 typedef struct Lines {

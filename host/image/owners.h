@@ -12,6 +12,7 @@ typedef struct Owner {
     uint32_t name, file, line; /* for people: offsets of strings, see anatomy.h */
     uint32_t pretty;           /* the static's own name in C++; 0: that of its symbol */
     uint32_t value;            /* VALUE_… */
+    uint32_t reserved;         /* 0: no byte of it is left to chance */
 } Owner;
 
 typedef struct Owners {
