@@ -172,51 +172,74 @@ static uint64_t resident_bytes(int statm)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* How long the child's threads were ready to run and had no CPU: a busy machine is not the module's
- * fault. A thread that waits for another one doesn't starve itself, so all count; what those that
- * have ended took with them was seen by an earlier look. */
-typedef struct Starved {
-    int64_t total_ns, seen_ns;
-} Starved;
+/* What the child's threads did with their time: a busy machine is not the module's fault. A thread
+ * that waits for another one doesn't starve itself, so the waits of all count; what those that have
+ * ended took with them was seen by an earlier look. */
+typedef struct Spent {
+    int64_t waited_ns, waited_seen_ns; /* ready to run, without a CPU; of those there are now */
+    int64_t ran_ns, ran_before_ns;     /* of the thread that ran longest; when the module began */
+    int runs;                          /* a thread is ready, or waits for a disk */
+    int began;
+} Spent;
 
-static int64_t waited_ns(int tasks, const char *thread)
+static size_t read_small(int folder, const char *thread, const char *name, char *ret, size_t room)
 {
-    char path[300], text[128];
-    unsigned long long ran, waited;
-    snprintf(path, sizeof path, "%.255s/schedstat", thread);
-    int fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    char path[300];
+    snprintf(path, sizeof path, "%.255s/%s", thread, name);
+    int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, ret, room - 1);
     if (fd >= 0)
         close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = 0;
-    return sscanf(text, "%llu %llu", &ran, &waited) == 2 ? (int64_t)waited : 0;
+    ret[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
 }
 
-static void look_who_starves(DIR *tasks, Starved *starved)
+static void look_at_thread(int tasks, const char *thread, Spent *spent, int64_t *waited_ns)
 {
-    int64_t now_ns = 0;
+    char text[512];
+    unsigned long long ran, waited;
+    if (read_small(tasks, thread, "schedstat", text, sizeof text) &&
+        sscanf(text, "%llu %llu", &ran, &waited) == 2) {
+        *waited_ns += (int64_t)waited;
+        spent->ran_ns = (int64_t)ran > spent->ran_ns ? (int64_t)ran : spent->ran_ns;
+    }
+    read_small(tasks, thread, "stat", text, sizeof text);
+    const char *name_end = strrchr(text, ')'); /* a name may hold anything */
+    spent->runs |= name_end && (name_end[1] == ' ') && (name_end[2] == 'R' || name_end[2] == 'D');
+}
+
+static void look_at_threads(DIR *tasks, Spent *spent)
+{
+    int64_t waited_ns = 0;
+    spent->ran_ns = spent->runs = 0;
     if (!tasks)
         return;
     rewinddir(tasks);
     for (const struct dirent *entry; (entry = readdir(tasks));)
         if (entry->d_name[0] != '.')
-            now_ns += waited_ns(dirfd(tasks), entry->d_name);
-    if (now_ns > starved->seen_ns)
-        starved->total_ns += now_ns - starved->seen_ns;
-    starved->seen_ns = now_ns;
+            look_at_thread(dirfd(tasks), entry->d_name, spent, &waited_ns);
+    if (waited_ns > spent->waited_seen_ns)
+        spent->waited_ns += waited_ns - spent->waited_seen_ns;
+    spent->waited_seen_ns = waited_ns;
 }
 
 /* Time counts from where the module's own code comes in; before that only the helper's patience
- * does. */
-static int is_out_of_time(const TrialWireRequest *r, int64_t forked_ns, int64_t starved_ns)
+ * does. How long a thread that is ready has been waiting for a CPU nobody can tell yet: then what
+ * it ran counts. Else it sleeps, and all time counts but for what it waited before. */
+static int is_out_of_time(const TrialWireRequest *r, int64_t forked_ns, Spent *spent)
 {
     int64_t now = clock_now_ns();
     int64_t began = shared->began_ns;
-    if (now - forked_ns > OWN_PART_NS + r->time_limit_ns * 4)
+    if (now - forked_ns > OWN_PART_NS + r->time_limit_ns * TRIAL_STARVED_TIMES)
         return 1;
-    return began > 0 && began <= now && now - began - starved_ns > r->time_limit_ns;
+    if (began <= 0 || began > now)
+        return 0;
+    if (!spent->began)
+        spent->ran_before_ns = spent->ran_ns;
+    spent->began = 1;
+    int64_t all_ns = now - began - spent->waited_ns;
+    return (spent->runs && spent->ran_ns ? spent->ran_ns - spent->ran_before_ns : all_ns) >
+           r->time_limit_ns;
 }
 
 static int open_proc(pid_t pid, const char *name)
@@ -231,7 +254,7 @@ static void watch(const TrialWireRequest *r, pid_t pid, int pidfd, Ending *ret)
     int statm = open_proc(pid, "statm");
     int task = open_proc(pid, "task");
     DIR *tasks = task < 0 ? NULL : fdopendir(task);
-    Starved starved = {0, 0};
+    Spent spent = {0};
     uint64_t limit = r->memory_limit_bytes + r->view_bytes + resident_bytes(statm);
     int64_t forked_ns = clock_now_ns();
     for (;;) {
@@ -242,8 +265,8 @@ static void watch(const TrialWireRequest *r, pid_t pid, int pidfd, Ending *ret)
         if (pidfd < 0 && !waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) &&
             ended.si_pid == pid)
             break; /* Linux before 5.3 */
-        look_who_starves(tasks, &starved);
-        ret->out_of_time = is_out_of_time(r, forked_ns, starved.total_ns);
+        look_at_threads(tasks, &spent);
+        ret->out_of_time = is_out_of_time(r, forked_ns, &spent);
         ret->out_of_memory = resident_bytes(statm) > limit;
         if (ret->out_of_time || ret->out_of_memory) {
             kill(pid, SIGKILL);

@@ -188,7 +188,7 @@ static void pump(Trial *trial)
     /* The helper ends what takes too long itself, and says so: the host's limit is the longer. */
     uint64_t own_ms = job->wire.what == TRIAL_WIRE_READ
                           ? TRIAL_READ_LAST_MS
-                          : (uint64_t)(job->wire.time_limit_ns / 1000000) * 4;
+                          : (uint64_t)(job->wire.time_limit_ns / 1000000) * TRIAL_STARVED_TIMES;
     uv_timer_start(&trial->limit, on_limit, own_ms + GRACE_MS, 0);
 }
 

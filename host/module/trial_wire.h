@@ -21,6 +21,9 @@ enum {
  * carry_save made. */
 enum { TRIAL_WIRE_TRY, TRIAL_WIRE_READ, TRIAL_WIRE_SHADOW };
 
+/* On a busy machine a candidate may take so many times its limit, which is of time that it used. */
+enum { TRIAL_STARVED_TIMES = 16 };
+
 /* What a reading may take, in the helper: then the helper ends it and says so. */
 enum { TRIAL_READ_CPU_SECONDS = 3, TRIAL_READ_LAST_MS = 6000 };
 
