@@ -60,9 +60,17 @@ static void off(State *state, const char *why)
 {
     state->tier = STATE_TIER_OFF;
     snprintf(state->tier_reason, sizeof state->tier_reason, "%s", why);
-    if (state->kept)
-        state->store.head->magic = 0; /* nobody brings it back: it is a boundary of long ago */
     track_close(state);
+}
+
+/* Frames go on without a checkpoint: what is in the store is a boundary of long ago, which nobody
+ * may bring back. At the opening nothing has gone on yet. */
+static void commit_nothing(State *state)
+{
+    if (state->kept && !state->opening)
+        state->store.head->magic = 0;
+    shim_commit_foreign(state);
+    state->commits++;
 }
 
 /* Arena pages [first, last) become zero and cost no memory. */
@@ -216,8 +224,7 @@ int state_commit(State *state, Error *err)
     Store *store = &state->store;
     shim_commit_remote(state);
     if (state->tier == STATE_TIER_OFF) {
-        shim_commit_foreign(state);
-        state->commits++;
+        commit_nothing(state);
         return 0;
     }
     if (!head_sound(state, err))
@@ -228,8 +235,7 @@ int state_commit(State *state, Error *err)
                  state->tier_reason, state->tier_reason[0] ? "; " : "",
                  (unsigned long long)used_bytes(state), (unsigned long long)state->copy_limit);
         off(state, why);
-        shim_commit_foreign(state);
-        state->commits++;
+        commit_nothing(state);
         return 0;
     }
     uint32_t kept_high = kept_head(state)->high;
@@ -293,6 +299,7 @@ int state_undo(State *state, Error *err)
         return err_set(err, KEEL_EUNSUPPORTED, "there is no checkpoint to go back to: %s",
                        state->tier_reason);
     store->head->list_count = 0;
+    state->note_fresh = 0;
     uint32_t meta = checkpoint_meta_pages(state), last = checkpoint_data_last(state);
     if (state->tier == STATE_TIER_TRACK && state->track.protecting) {
         int code = track_collect(state, 1, err);

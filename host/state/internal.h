@@ -24,8 +24,7 @@ enum {
     HEAP_BINS = 128,
     SMALL_MAX = 4096, /* the largest slot, its head included */
     HEAD_BYTES = 16,
-    STATIC_PAGES_MAX = 65536, /* 256 MiB of writable data in one image */
-    STATICS_BEFORE = STATIC_PAGES_MAX / 2
+    STATIC_PAGES_MAX = 65536 /* 256 MiB of writable data in one image */
 };
 
 /* ---- in the arena ---- */
@@ -98,7 +97,7 @@ typedef struct TypeRecord {
 
 /* ---- in the store ---- */
 
-#define STORE_MAGIC UINT64_C(0x6b65656c73746f31) /* "keelsto1" */
+#define STORE_MAGIC UINT64_C(0x6b65656c73746f32) /* "keelsto2" */
 
 enum { WARM_SLOTS = 64 }; /* slots of the pool that keep their memory */
 
@@ -124,7 +123,7 @@ typedef struct StoreHead {
     uint64_t sequence; /* boundaries so far */
     uint32_t static_pages;
     uint32_t statics_noted;  /* the statics are those of the image that the note names; else */
-    uint32_t statics_before; /* so many pages from STATICS_BEFORE on hold those, or 0 */
+    uint32_t statics_before; /* so many pages behind the base hold those, or 0 */
     /* What the host has to say of the boundary, twice: the one that counts is `note_which`; the
      * other is written before the phase word and counts after it. */
     uint64_t note_offset;
@@ -152,6 +151,7 @@ typedef struct Store {
     uint32_t *stage_ids;
     uint8_t *stage_pages;
     uint8_t *base;
+    uint8_t *before;   /* STATIC_PAGES_MAX pages, see statics_before */
     uint32_t *slot_of; /* in the pool, by id; NULL until the first pin */
     uint8_t *slots;    /* in the pool */
     uint32_t arena_pages, page_count;

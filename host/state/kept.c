@@ -160,12 +160,11 @@ const void *state_kept_statics(const State *state, uint64_t *ret_bytes)
 {
     const StoreHead *head = state->store.head;
     uint32_t pages = head->statics_noted ? head->static_pages : head->statics_before;
-    uint32_t first = state->store.arena_pages + (head->statics_noted ? 0 : STATICS_BEFORE);
-    if (!state->resumed || !pages ||
-        pages > (head->statics_noted ? STATIC_PAGES_MAX : STATICS_BEFORE))
+    if (!state->resumed || !pages || pages > STATIC_PAGES_MAX)
         return NULL;
     *ret_bytes = (uint64_t)pages * PAGE_BYTES;
-    return state->store.base + (uint64_t)first * PAGE_BYTES;
+    return head->statics_noted ? state->store.base + (uint64_t)state->store.arena_pages * PAGE_BYTES
+                               : state->store.before;
 }
 
 static uint64_t rebase(uint64_t *words, uint64_t count, uint64_t first, uint64_t last, uint64_t to)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "state/internal.h"
 
@@ -40,7 +41,8 @@ static int check_head(const Mapped *store, const Mapped *arena, StoreHead *ret, 
     uint64_t pages = arena->bytes / PAGE_BYTES;
     if (ret->magic != STORE_MAGIC || ret->arena_bytes != arena->bytes ||
         ret->page_count != pages + STATIC_PAGES_MAX ||
-        !fits(store, ret->base_offset, (uint64_t)ret->page_count * PAGE_BYTES) ||
+        !fits(store, ret->base_offset,
+              ((uint64_t)ret->page_count + STATIC_PAGES_MAX) * PAGE_BYTES) ||
         !fits(store, ret->list_offset, (uint64_t)ret->list_room * sizeof(PageRange)) ||
         ret->list_count > ret->list_room || ret->stage_room != STATIC_PAGES_MAX ||
         ret->stage_count > ret->stage_room || ret->note_which > 1 || ret->note_next > 1 ||
@@ -66,43 +68,78 @@ static int drain_pool(const StoreHead *head, const Mapped *pool, uint8_t *base, 
         memcpy(base + (uint64_t)id * PAGE_BYTES,
                pool->at + head->slots_offset + (uint64_t)(slot_of[id] - 1) * PAGE_BYTES,
                PAGE_BYTES);
+        atomic_thread_fence(memory_order_release);
         slot_of[id] = 0;
     }
     return 0;
 }
 
-static int finish_copy(const StoreHead *head, const Mapped *store, const Mapped *arena, Error *err)
+/* Pages of one memfd to another; what is a hole becomes one, where reading it would give it memory
+ * for good. */
+typedef struct Side {
+    int fd;
+    uint8_t *at;
+    uint64_t offset; /* in the file */
+} Side;
+
+static void copy_pages(const Side *to, const Side *from, uint64_t first, uint64_t count)
 {
-    uint8_t *base = store->at + head->base_offset;
-    uint64_t arena_pages = arena->bytes / PAGE_BYTES;
+    uint64_t end = first + count, data, hole;
+    for (uint64_t at = first; at < end; at = hole) {
+        data = checkpoint_next(from->fd, SEEK_DATA, at, end, from->offset);
+        hole = data < end ? checkpoint_next(from->fd, SEEK_HOLE, data, end, from->offset) : end;
+        if (data > at)
+            fallocate(to->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      (off_t)(to->offset + at * PAGE_BYTES), (off_t)((data - at) * PAGE_BYTES));
+        if (hole <= data && data < end)
+            hole = data + 1;
+        memcpy(to->at + data * PAGE_BYTES, from->at + data * PAGE_BYTES,
+               (size_t)((data < end ? hole - data : 0) * PAGE_BYTES));
+    }
+}
+
+static int finish_copy(const StoreHead *head, const Mapped *store, const Side *arena,
+                       uint64_t arena_pages, const Side *base, Error *err)
+{
     const PageRange *list = (PageRange *)(store->at + head->list_offset);
     for (uint32_t i = 0; i < head->list_count; i++) {
         PageRange range = list[i];
         if (range.first > arena_pages || range.count > arena_pages - range.first)
             return err_set(err, KEEL_EDATA, "the checkpoint's list of pages is damaged");
-        uint64_t at = (uint64_t)range.first * PAGE_BYTES;
-        memcpy(base + at, arena->at + at, (uint64_t)range.count * PAGE_BYTES);
+        copy_pages(base, arena, range.first, range.count);
     }
     const uint32_t *ids = (uint32_t *)(store->at + head->stage_offset);
     const uint8_t *pages = store->at + head->stage_offset + STATIC_PAGES_MAX * sizeof(uint32_t);
     for (uint32_t i = 0; i < head->stage_count; i++) {
         if (ids[i] < arena_pages || ids[i] >= head->page_count)
             return err_set(err, KEEL_EDATA, "the checkpoint's staged statics are damaged");
-        memcpy(base + (uint64_t)ids[i] * PAGE_BYTES, pages + (uint64_t)i * PAGE_BYTES, PAGE_BYTES);
+        memcpy(base->at + (uint64_t)ids[i] * PAGE_BYTES, pages + (uint64_t)i * PAGE_BYTES,
+               PAGE_BYTES);
     }
     return 0;
 }
 
-static void recover_arena(int fd, uint8_t *arena, const uint8_t *base, uint64_t bytes)
+static void punch(const Side *side, uint64_t first, uint64_t last)
 {
-    const ArenaHead *kept = (const ArenaHead *)base;
-    uint64_t meta = (uint64_t)meta_pages(kept->top) * PAGE_BYTES;
-    uint64_t data = (uint64_t)kept->data_first * PAGE_BYTES;
-    uint64_t high = data + (uint64_t)kept->high * PAGE_BYTES;
-    memcpy(arena, base, meta);
-    memcpy(arena + data, base + data, (uint64_t)kept->top * PAGE_BYTES);
-    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)meta, (off_t)(data - meta));
-    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)high, (off_t)(bytes - high));
+    if (first < last)
+        fallocate(side->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(side->offset + first * PAGE_BYTES), (off_t)((last - first) * PAGE_BYTES));
+}
+
+/* What is in use is copied; pages that the allocator takes for zero are zero, in the checkpoint as
+ * well: what was converted ahead may be there, and what a commit didn't get to give back. */
+static void recover_arena(const Side *arena, const Side *base, uint64_t pages)
+{
+    const ArenaHead *kept = (const ArenaHead *)(const void *)base->at;
+    uint64_t meta = meta_pages(kept->top), data = kept->data_first;
+    uint64_t high = data + (kept->high > kept->top ? kept->high : kept->top);
+    copy_pages(arena, base, 0, meta);
+    copy_pages(arena, base, data, kept->top);
+    const Side *const sides[] = {arena, base};
+    for (int i = 0; i < 2; i++) {
+        punch(sides[i], meta, data);
+        punch(sides[i], high, pages);
+    }
 }
 
 int recover_store(int arena_fd, int store_fd, int pool_fd, Error *err)
@@ -119,27 +156,29 @@ int recover_store(int arena_fd, int store_fd, int pool_fd, Error *err)
     uint8_t *base = code == 0 ? store.at + head.base_offset : NULL;
     if (code == 0 && pool.at)
         code = drain_pool(&head, &pool, base, err);
+    uint64_t pages = arena.bytes / PAGE_BYTES;
+    const Side from = {arena_fd, arena.at, 0}, to = {store_fd, base, code ? 0 : head.base_offset};
     if (code == 0 && head.phase == STORE_COPYING)
-        code = finish_copy(&head, &store, &arena, err);
+        code = finish_copy(&head, &store, &from, pages, &to, err);
     if (code == 0) {
         StoreHead *live = (StoreHead *)store.at;
         if (head.phase == STORE_COPYING) {
             live->sequence++;
             live->statics_noted |= head.note_next != head.note_which;
+            atomic_thread_fence(memory_order_release); /* this may be killed as well */
             live->note_which = head.note_next;
         }
         live->list_count = live->stage_count = 0;
         atomic_store(&live->phase, STORE_IDLE);
         /* The arena may hold half a frame: what is in use goes back to the boundary. */
         const ArenaHead *kept = (const ArenaHead *)base;
-        uint64_t pages = arena.bytes / PAGE_BYTES;
         if (kept->magic != ARENA_MAGIC || kept->data_first >= pages ||
             kept->top > pages - kept->data_first || kept->high > pages - kept->data_first ||
             meta_pages(kept->top) > kept->data_first)
             code = err_set(err, KEEL_EDATA, "the checkpoint doesn't hold a state");
     }
     if (code == 0)
-        recover_arena(arena_fd, arena.at, base, arena.bytes);
+        recover_arena(&from, &to, pages);
     if (arena.at)
         munmap(arena.at, arena.bytes);
     if (store.at)

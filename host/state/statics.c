@@ -103,19 +103,15 @@ void statics_undo(State *state)
 
 /* From here to the first commit with a note of the new image, the note and the arena are the old
  * one's: a process that is killed meanwhile needs its statics. */
-static void keep_before(State *state, uint64_t pages)
+static void keep_before(State *state)
 {
     Store *store = &state->store;
     StoreHead *head = store->head;
     if (!state->kept || !head->statics_noted)
-        return;
-    head->statics_before = 0;
-    if (pages > STATICS_BEFORE || head->static_pages > STATICS_BEFORE)
-        return; /* no room for both */
-    uint32_t first = store->arena_pages;
+        return; /* or those of before are there already */
     for (uint32_t i = 0; i < head->static_pages; i++)
-        memcpy(store->base + (uint64_t)(first + STATICS_BEFORE + i) * PAGE_BYTES,
-               store_page(store, first + i), PAGE_BYTES);
+        memcpy(store->before + (uint64_t)i * PAGE_BYTES, store_page(store, store->arena_pages + i),
+               PAGE_BYTES);
     head->statics_before = head->static_pages;
 }
 
@@ -143,7 +139,7 @@ int state_set_statics(State *state, const StateSpan *spans, int count, Error *er
     if (state->tier == STATE_TIER_OFF)
         return 0;
     StoreHead *head = state->store.head;
-    keep_before(state, pages);
+    keep_before(state);
     atomic_thread_fence(memory_order_release);
     head->list_count = 0;
     head->stage_count = stage(state, 1);

@@ -28,8 +28,9 @@ static void *map_lazy(uint64_t bytes)
 }
 
 /* Where a large map is wished: far from where the loader puts images, so that the image of a
- * process before finds its place free (beside gibibytes of these, one start in fifty did not). Above
- * AddressSanitizer's heap, which ends at 0x640000000000; ThreadSanitizer has no room for it. */
+ * process before finds its place free (beside gibibytes of these, one start in fifty did not).
+ * Above AddressSanitizer's heap, which ends at 0x640000000000; ThreadSanitizer has no room for it.
+ */
 static void *far_from_images(uint64_t bytes)
 {
     static _Atomic uint64_t next = UINT64_C(0x650000000000);
@@ -49,7 +50,8 @@ int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, int fd, 
     uint64_t note = stage + page_up(STATIC_PAGES_MAX * sizeof(uint32_t)) +
                     (uint64_t)STATIC_PAGES_MAX * PAGE_BYTES;
     uint64_t base = note + 2 * (uint64_t)NOTE_ROOM;
-    store->map_bytes = base + (uint64_t)store->page_count * PAGE_BYTES;
+    uint64_t before = base + (uint64_t)store->page_count * PAGE_BYTES;
+    store->map_bytes = before + (uint64_t)STATIC_PAGES_MAX * PAGE_BYTES;
     int code = fd < 0 ? space_memfd("keel-checkpoint", store->map_bytes, &store->fd, err)
                       : kept_size(fd, store->map_bytes, there, err);
     if (code != 0)
@@ -64,6 +66,7 @@ int store_open(Store *store, uint64_t arena_base, uint64_t arena_bytes, int fd, 
     store->stage_ids = (uint32_t *)(store->map + stage);
     store->stage_pages = store->map + stage + page_up(STATIC_PAGES_MAX * sizeof(uint32_t));
     store->base = store->map + base;
+    store->before = store->map + before;
     if (there) {
         const StoreHead *head = store->head;
         return head->arena_base == arena_base && head->list_offset == list &&

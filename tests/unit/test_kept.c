@@ -204,6 +204,129 @@ static void a_first_frame_without_an_end_leaves_the_statics_of_before(void **unu
     die_in = 0;
 }
 
+static void run_child(void (*body)(State *state), const StateOptions *options)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        Error err;
+        State *state = NULL;
+        if (state_open(options, &state, &err))
+            _exit(2);
+        body(state);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void note_and_commit(State *state)
+{
+    Error err;
+    if (state_note(state, "note", 4) || state_commit(state, &err))
+        _exit(2);
+}
+
+/* As a conversion ahead of a swap that never came leaves it. */
+static void leave_garbage(State *state)
+{
+    run_frame(state, 1);
+    note_and_commit(state);
+    const ArenaHead *head = arena_head(state);
+    uint64_t at[] = {meta_pages(head->top), state->data_first + (uint64_t)head->high + 3};
+    for (int i = 0; i < 2; i++) {
+        memset(state->base + at[i] * PAGE_BYTES, 0xaa, PAGE_BYTES);
+        memset(state->store.base + at[i] * PAGE_BYTES, 0xaa, PAGE_BYTES);
+    }
+}
+
+static void pages_that_nothing_uses_are_zero_again(void **unused)
+{
+    (void)unused;
+    static const uint8_t zeros[PAGE_BYTES];
+    const StateOptions options = {.folder = folder};
+    run_child(leave_garbage, &options);
+    Error err;
+    State *state = open_kept(&err);
+    assert_true(state && state_resumed(state));
+    const ArenaHead *head = arena_head(state);
+    uint64_t at[] = {meta_pages(head->top), state->data_first + (uint64_t)head->high + 3};
+    for (int i = 0; i < 2; i++) {
+        assert_memory_equal(state->base + at[i] * PAGE_BYTES, zeros, PAGE_BYTES);
+        assert_memory_equal(state->store.base + at[i] * PAGE_BYTES, zeros, PAGE_BYTES);
+    }
+    state_forget(state);
+    state_close(state);
+}
+
+enum { WIDE = 64 << 20 };
+
+static void leave_wide(State *state)
+{
+    uint8_t *wide = state_alloc(state, "char", "t.c", 1, 1, WIDE);
+    wide[WIDE / 2] = 1;
+    note_and_commit(state);
+}
+
+static uint64_t memory_of(const char *name)
+{
+    char path[140];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static void what_was_never_touched_takes_no_memory(void **unused)
+{
+    (void)unused;
+    const StateOptions options = {.folder = folder};
+    run_child(leave_wide, &options);
+    Error err;
+    State *state = open_kept(&err);
+    assert_true(state && state_resumed(state));
+    assert_true(memory_of("arena") < WIDE / 8);
+    assert_true(memory_of("checkpoint") < WIDE / 8);
+    state_forget(state);
+    state_close(state);
+}
+
+static void leave_large(State *state)
+{
+    uint8_t *wide = state_alloc(state, "char", "t.c", 1, 1, WIDE / 4);
+    memset(wide, 1, WIDE / 4);
+    note_and_commit(state);
+}
+
+/* Here the state is larger than what is copied each frame: there is no checkpoint of its own. */
+static void a_host_without_a_checkpoint_leaves_what_was_kept(void **unused)
+{
+    (void)unused;
+    const StateOptions options = {.folder = folder},
+                       copying = {.folder = folder, .tier = STATE_TIER_COPY};
+    Error err = {0};
+    StateStatus status;
+    State *state = open_kept(&err);
+    state_status(state, &status);
+    int tracks = status.tier == STATE_TIER_TRACK;
+    state_forget(state);
+    state_close(state);
+    if (!tracks)
+        skip();
+    run_child(leave_large, &options);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(state_open(&copying, &state, &err), 0);
+        state_status(state, &status);
+        assert_int_equal(status.tier == STATE_TIER_OFF, i < 2);
+        assert_int_equal(state_resumed(state), i < 2);
+        if (i == 1)
+            assert_int_equal(state_commit(state, &err), 0); /* a frame: from here on it is old */
+        if (i == 2)
+            state_forget(state);
+        state_close(state);
+    }
+}
+
 static void random_instants_leave_a_boundary(void **unused)
 {
     (void)unused;
@@ -322,6 +445,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_point_of_a_commit_leaves_a_boundary),
         cmocka_unit_test(a_first_frame_without_an_end_leaves_the_statics_of_before),
+        cmocka_unit_test(pages_that_nothing_uses_are_zero_again),
+        cmocka_unit_test(what_was_never_touched_takes_no_memory),
+        cmocka_unit_test(a_host_without_a_checkpoint_leaves_what_was_kept),
         cmocka_unit_test(random_instants_leave_a_boundary),
         cmocka_unit_test(two_processes_never_share_one),
         cmocka_unit_test(what_others_could_read_is_refused),
