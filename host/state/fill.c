@@ -101,19 +101,23 @@ static int reaches(const HashFill *fill, uint32_t id)
            (id >= fill->state->data_first && id < fill->pin->data_last);
 }
 
-/* Pages without memory are zero, and reading them would give them some. */
+/* Pages without memory are zero, and reading them would give them some. Where a run of others ends
+ * is asked once: the kernel looks at each page of it to tell. */
 static int make_range(HashFill *fill, const PinReader *reader, uint64_t first, uint64_t last)
 {
     const State *state = fill->state;
+    uint64_t base = state->store.head->base_offset, known = first;
     while (first < last) {
         if (atomic_load(&fill->stop))
             return KEEL_ECANCELED;
-        uint64_t base = state->store.head->base_offset;
-        uint64_t at = checkpoint_next(state->store.fd, SEEK_DATA, first, last, base);
-        uint64_t end = last < at + LOOK ? last : at + LOOK;
-        end = at < end ? checkpoint_next(state->store.fd, SEEK_HOLE, at, end, base) : end;
-        end = end > at || at == last ? end : at + 1;
-        for (first = at; first < end; first++)
+        if (first >= known) {
+            first = checkpoint_next(state->store.fd, SEEK_DATA, first, last, base);
+            known = first < last ? checkpoint_next(state->store.fd, SEEK_HOLE, first, last, base)
+                                 : last;
+            known = known > first ? known : first + 1;
+        }
+        uint64_t end = known < first + LOOK ? known : first + LOOK;
+        for (; first < end && first < last; first++)
             leaves_set(state, fill->leaves, (uint32_t)first, pin_read(reader, (uint32_t)first));
     }
     return KEEL_OK;
