@@ -249,7 +249,7 @@ struct State {
 
     int kept_lock; /* of the folder that holds arena and store; -1: they are memfds */
     char *kept;    /* that folder */
-    char kept_why[160];
+    char kept_why[400];
     int resumed;    /* it held a state when it was opened */
     int note_fresh; /* for the next commit */
     int opening;    /* nothing has changed since the process before */
@@ -331,9 +331,11 @@ typedef struct KeptFiles {
     int lock, arena, store, pool; /* -1: none */
     int there;                    /* they hold a boundary of `bytes` at `base` */
     uint64_t base, bytes;
-    char why[160]; /* why not, where one might expect it */
+    char why[400]; /* why not, where one might expect it, and where that is by now */
 } KeptFiles;
-int kept_open(const char *folder, KeptFiles *ret, Error *err);
+/* `bytes`: of the arena. What is damaged or of another size is put aside as damaged-NAME beside the
+ * folder, in place of what was there. */
+int kept_open(const char *folder, uint64_t bytes, KeptFiles *ret, Error *err);
 /* Sized anew and empty, but for what is `there`. */
 int kept_size(int fd, uint64_t bytes, int there, Error *err);
 void kept_close(KeptFiles *files);
@@ -405,6 +407,9 @@ void statics_undo(State *state);
 void statics_write(void *address, const void *from, uint64_t bytes);
 
 /* shimheap.c */
+/* A lock of a folder, which a child that is forked lets go of. 0 of the second: it did. */
+void shim_lock_held(int fd);
+int shim_lock_free(int fd);
 void shim_init(State *state);
 void shim_done(State *state);
 void shim_commit_remote(State *state);

@@ -61,23 +61,101 @@ static int peek(KeptFiles *files)
     return 1;
 }
 
-int kept_open(const char *folder, KeptFiles *ret, Error *err)
+int state_kept_place(const char *folder, uint64_t *ret_base, uint64_t *ret_bytes)
+{
+    int dir = open(folder, O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    KeptFiles files = {.lock = dir, .arena = -1, .store = -1, .pool = -1};
+    const int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    int rc = KEEL_ENOTFOUND;
+    if (dir >= 0) {
+        files.arena = openat(dir, names[1], flags);
+        files.store = openat(dir, names[2], flags);
+    }
+    if (files.store >= 0 && files.arena >= 0 && peek(&files)) {
+        *ret_base = files.base;
+        *ret_bytes = files.bytes;
+        rc = KEEL_OK;
+    }
+    kept_close(&files);
+    return rc;
+}
+
+/* The folder's lock, held. A host that ended meanwhile may have removed the file that was opened
+ * here: then another one can hold the lock of the same name, too. */
+static int open_locked(const char *folder, int *ret, Error *err)
+{
+    enum { TRIES = 100 };
+    char path[4200];
+    struct stat mine, there;
+    snprintf(path, sizeof path, "%s/%s", folder, names[0]);
+    for (int i = 0; i < TRIES; i++) {
+        int code = check_folder(folder, err);
+        if (code == 0)
+            code = open_one(folder, names[0], ret, err);
+        if (code == 0 && flock(*ret, LOCK_EX | LOCK_NB) != 0)
+            code = err_set(err, KEEL_EBUSY, "another host runs on the state in %s", folder);
+        if (code || (fstat(*ret, &mine) == 0 && stat(path, &there) == 0 &&
+                     mine.st_ino == there.st_ino && mine.st_dev == there.st_dev))
+            return code;
+        close(*ret);
+        *ret = -1;
+    }
+    return err_set(err, KEEL_EBUSY, "the state in %s comes and goes", folder);
+}
+
+static int open_files(const char *folder, KeptFiles *files, Error *err)
+{
+    int *const fds[] = {&files->lock, &files->arena, &files->store, &files->pool};
+    int code = open_locked(folder, &files->lock, err);
+    for (int i = 1; i < 4 && code == 0; i++)
+        code = open_one(folder, names[i], fds[i], err);
+    return code;
+}
+
+/* Only what is damaged for good is KEEL_EDATA: it may be the only copy. */
+static int look(KeptFiles *files, uint64_t bytes, Error *err)
+{
+    struct stat pool;
+    if (!peek(files))
+        return 0;
+    if (files->bytes != bytes)
+        return err_set(err, KEEL_EDATA, "it was made for %llu MiB",
+                       (unsigned long long)(files->bytes >> 20));
+    int used = fstat(files->pool, &pool) == 0 && pool.st_size > 0;
+    int code = recover_store(files->arena, files->store, used ? files->pool : -1, err);
+    files->there = code == 0;
+    return code;
+}
+
+/* There is one of a folder at most. The lock goes with it. */
+static int put_aside(const char *folder, KeptFiles *files, const Error *why, Error *err)
+{
+    char aside[4200];
+    const char *name = strrchr(folder, '/');
+    name = name ? name + 1 : folder;
+    snprintf(aside, sizeof aside, "%.*sdamaged-%s", (int)(name - folder), folder, name);
+    kept_remove(aside);
+    if (rename(folder, aside) != 0)
+        return err_errno(err, KEEL_EIO, errno, "%.150s; it cannot be put aside as %.200s",
+                         why->text, aside);
+    snprintf(files->why, sizeof files->why, "%.150s; it is in %.200s now", why->text, aside);
+    return 0;
+}
+
+int kept_open(const char *folder, uint64_t bytes, KeptFiles *ret, Error *err)
 {
     KeptFiles files = {.lock = -1, .arena = -1, .store = -1, .pool = -1};
-    int *const fds[] = {&files.lock, &files.arena, &files.store, &files.pool};
-    int code = check_folder(folder, err);
-    for (int i = 0; i < 4 && code == 0; i++) {
-        code = open_one(folder, names[i], fds[i], err);
-        if (code == 0 && i == 0 && flock(files.lock, LOCK_EX | LOCK_NB) != 0)
-            code = err_set(err, KEEL_EBUSY, "another host runs on the state in %s", folder);
-    }
-    if (code == 0 && peek(&files)) {
-        Error why;
-        struct stat pool;
-        int used = fstat(files.pool, &pool) == 0 && pool.st_size > 0;
-        files.there = recover_store(files.arena, files.store, used ? files.pool : -1, &why) == 0;
-        if (!files.there)
-            snprintf(files.why, sizeof files.why, "%.150s", why.text);
+    Error why = {0};
+    int code = open_files(folder, &files, err);
+    int looked = code ? 0 : look(&files, bytes, &why);
+    if (looked == KEEL_EDATA) {
+        code = put_aside(folder, &files, &why, err);
+        kept_close(&files);
+        if (code == 0)
+            code = open_files(folder, &files, err);
+    } else if (looked) {
+        *err = why;
+        code = looked;
     }
     if (code) {
         kept_close(&files);
@@ -108,7 +186,7 @@ void kept_close(KeptFiles *files)
 void kept_remove(const char *folder)
 {
     char path[4200];
-    for (int i = 0; i < 4; i++) {
+    for (int i = 3; i >= 0; i--) { /* the lock last: until then nobody else begins */
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         unlink(path);
     }

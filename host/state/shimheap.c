@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "fault/guard.h"
 #include "state/internal.h"
@@ -11,6 +12,8 @@
 static _Thread_local State *entered;
 static _Thread_local const struct keel_heap *bound;
 static _Atomic(StateLeave *) on_leave;
+enum { LOCKS = 256 };                     /* more than a host has slots */
+static _Atomic int locks[LOCKS];          /* of folders; a descriptor and 1, 0: none */
 static _Thread_local uint64_t freeing_in; /* a life, 0: that of now */
 
 static State *host_of(const struct keel_heap *h)
@@ -103,10 +106,32 @@ static int32_t heap_leave(const struct keel_heap *h, int32_t kind, int32_t code)
  * that is its own. */
 static void in_child(void)
 {
+    for (int i = 0; i < LOCKS; i++) { /* else a host after this one waits for the child */
+        int held = atomic_exchange(&locks[i], 0);
+        if (held)
+            close(held - 1);
+    }
     for (const State *state = entered; state; state = state->outer)
         if (mmap(state->base, state->max_bytes, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, state->arena_fd, 0) == MAP_FAILED)
             munmap(state->base, state->max_bytes);
+}
+
+void shim_lock_held(int fd)
+{
+    int none = 0;
+    for (int i = 0; i < LOCKS; i++, none = 0)
+        if (atomic_compare_exchange_strong(&locks[i], &none, fd + 1))
+            return;
+}
+
+int shim_lock_free(int fd)
+{
+    int held = fd + 1;
+    for (int i = 0; i < LOCKS; i++, held = fd + 1)
+        if (atomic_compare_exchange_strong(&locks[i], &held, 0))
+            return 1;
+    return 0;
 }
 
 static void watch_forks(void)

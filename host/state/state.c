@@ -59,6 +59,7 @@ static int open_memory(State *state, KeptFiles *kept, Error *err)
     int store = kept->store, pool = kept->pool;
     state->arena_fd = kept->arena;
     state->kept_lock = kept->lock;
+    shim_lock_held(state->kept_lock);
     kept->lock = kept->arena = kept->store = kept->pool = -1;
     int code = kept_size(state->arena_fd, bytes, kept->there, err);
     if (code == 0)
@@ -124,16 +125,11 @@ int state_open(const StateOptions *options, State **ret, Error *err)
         return err_set(err, KEEL_EINVAL, "state_open: no such size or tier");
     bytes = (bytes + STATE_GRAIN_BYTES - 1) / STATE_GRAIN_BYTES * STATE_GRAIN_BYTES;
     KeptFiles kept = {.lock = -1, .arena = -1, .store = -1, .pool = -1};
-    int code = o->folder ? kept_open(o->folder, &kept, err) : 0;
+    int code = o->folder ? kept_open(o->folder, bytes, &kept, err) : 0;
     if (code)
         return code;
-    if (kept.there && kept.bytes == bytes) {
+    if (kept.there)
         base = kept.base; /* what is there can be nowhere else */
-    } else if (kept.there) {
-        kept.there = 0;
-        snprintf(kept.why, sizeof kept.why, "it was made for %llu MiB",
-                 (unsigned long long)(kept.bytes >> 20));
-    }
     if (base && (base < STATE_BASE || (base - STATE_BASE) % STATE_GRAIN_BYTES != 0 ||
                  base - STATE_BASE > STATE_SPACE_BYTES - bytes))
         code = err_set(err, KEEL_EINVAL, "no state can be at 0x%llx", (unsigned long long)base);
@@ -160,7 +156,7 @@ void state_close(State *state)
     space_give((uintptr_t)state->base, state->max_bytes);
     if (state->arena_fd >= 0)
         close(state->arena_fd);
-    if (state->kept_lock >= 0)
+    if (state->kept_lock >= 0 && shim_lock_free(state->kept_lock))
         close(state->kept_lock);
     free(state->kept);
     free(state);

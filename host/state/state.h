@@ -51,6 +51,10 @@ int state_base_free(uint64_t base);
 
 int state_open(const StateOptions *options, State **ret, Error *err);
 
+/* What a killed process left in a state's folder wants to be at again; the folder is only looked at.
+ * KEEL_ENOTFOUND: it holds nothing that was noted. [any] */
+int state_kept_place(const char *folder, uint64_t *ret_base, uint64_t *ret_bytes);
+
 /* 1: it was opened with what its folder held. [any] */
 int state_resumed(const State *state);
 /* Why not, where its folder held something; "" else. */

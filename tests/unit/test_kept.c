@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -387,6 +388,111 @@ static void what_others_could_read_is_refused(void **unused)
     make_folder(NULL);
 }
 
+static void aside_name(char ret[140])
+{
+    snprintf(ret, 140, "/dev/shm/damaged-%s", folder + strlen("/dev/shm/"));
+}
+
+/* It may be the only copy: what can't be used now is there for whoever can. */
+static void one_of_another_size_is_put_aside(void **unused)
+{
+    (void)unused;
+    Error err = {0};
+    char aside[140];
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        child(0);
+        _exit(9);
+    }
+    waitpid(pid, &status, 0);
+    const StateOptions options = {.folder = folder, .max_bytes = 2 * STATE_GRAIN_BYTES};
+    State *state;
+    if (state_open(&options, &state, &err))
+        fail_msg("%s", err.text);
+    aside_name(aside);
+    assert_false(state_resumed(state));
+    assert_non_null(strstr(state_kept_why(state), aside));
+    state_forget(state);
+    state_close(state);
+    assert_int_equal(rename(aside, folder), 0);
+    state = open_kept(&err);
+    if (!state)
+        fail_msg("%s", err.text);
+    assert_true(state_resumed(state));
+    assert_int_equal(state_check(state, &err), 0);
+    state_forget(state);
+    state_close(state);
+}
+
+static void a_forked_child_does_not_hold_it(void **unused)
+{
+    (void)unused;
+    Error err = {0};
+    State *state = open_kept(&err);
+    assert_non_null(state);
+    int ready[2], byte = 0;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        byte = write(ready[1], "", 1) == 1;
+        for (;;)
+            pause();
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    state_close(state);
+    state = open_kept(&err);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    close(ready[0]);
+    close(ready[1]);
+    if (!state)
+        fail_msg("%s", err.text);
+    state_forget(state);
+    state_close(state);
+}
+
+/* Some end and remove it while others begin. */
+static void coming_and_going(_Atomic int *inside)
+{
+    for (int done = 0; done < 400;) {
+        KeptFiles files;
+        Error err;
+        if (kept_open(folder, STATE_GRAIN_BYTES, &files, &err))
+            continue;
+        if ((*inside)++ != 0)
+            _exit(2);
+        sched_yield();
+        (*inside)--;
+        kept_remove(folder);
+        kept_close(&files);
+        done++;
+    }
+    _exit(0);
+}
+
+static void nobody_shares_one_that_is_being_removed(void **unused)
+{
+    (void)unused;
+    enum { PROCESSES = 3 };
+    pid_t pids[PROCESSES];
+    _Atomic int *inside =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(inside, MAP_FAILED);
+    for (int i = 0; i < PROCESSES; i++)
+        if ((pids[i] = fork()) == 0)
+            coming_and_going(inside);
+    int shared = 0;
+    for (int i = 0; i < PROCESSES; i++) {
+        int status = 0;
+        waitpid(pids[i], &status, 0);
+        shared |= !WIFEXITED(status) || WEXITSTATUS(status);
+    }
+    munmap(inside, 4096);
+    kept_remove(folder);
+    assert_false(shared);
+}
+
 /* Damage to the files is told, or the state is what it was. */
 static void damaged_files_are_not_believed(void **unused)
 {
@@ -414,6 +520,12 @@ static void damaged_files_are_not_believed(void **unused)
         uint64_t bytes;
         if (state && state_resumed(state) && state_noted(state, &bytes))
             assert_int_equal(state_check(state, &err), 0);
+        if (state && !state_resumed(state) && *state_kept_why(state)) {
+            aside_name(path);
+            assert_int_equal(access(path, F_OK), 0);
+            assert_non_null(strstr(state_kept_why(state), path));
+            kept_remove(path);
+        }
         if (state)
             state_forget(state);
         else
@@ -451,6 +563,9 @@ int main(void)
         cmocka_unit_test(random_instants_leave_a_boundary),
         cmocka_unit_test(two_processes_never_share_one),
         cmocka_unit_test(what_others_could_read_is_refused),
+        cmocka_unit_test(one_of_another_size_is_put_aside),
+        cmocka_unit_test(a_forked_child_does_not_hold_it),
+        cmocka_unit_test(nobody_shares_one_that_is_being_removed),
         cmocka_unit_test(damaged_files_are_not_believed),
         cmocka_unit_test(pointers_into_the_image_move_with_it),
     };
