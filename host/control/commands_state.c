@@ -71,11 +71,14 @@ static void set_at_boundary(void *user)
     if (!slot->running || slot->probation.first)
         err_set(err, KEEL_EBUSY, "%s: %s", slot->name,
                 slot->running ? "a swap is under way" : "nothing runs");
-    else if (state_exchange(slot->state, setting->address, setting->was, setting->is,
-                            setting->bytes, err) == KEEL_OK) {
-        recorder_break(slot->recorder, "somebody set a value in the state");
-        if (slot->past)
-            past_forget(slot->past, "somebody set a value in the state");
+    else {
+        slot_note(slot); /* statics are kept for a kill with a boundary that has its note only */
+        if (state_exchange(slot->state, setting->address, setting->was, setting->is, setting->bytes,
+                           err) == KEEL_OK) {
+            recorder_break(slot->recorder, "somebody set a value in the state");
+            if (slot->past)
+                past_forget(slot->past, "somebody set a value in the state");
+        }
     }
     if (loop_send(setting->host->loop, &setting->errand.back, set_over, setting))
         free(setting);
