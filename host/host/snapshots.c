@@ -26,6 +26,7 @@ typedef struct Writing {
     Slot *slot;
     char path[4200], modules[4200]; /* modules[0] 0: the build isn't kept */
     Image *image;
+    int trying; /* at the pin it was in probation: the build before may come back */
     SnapshotDone *done;
     void *user;
     Pin *pin;
@@ -186,7 +187,8 @@ static void keep_module(const char *modules, const Image *image, int synced)
     int there = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (there >= 0) {
         if (synced)
-            fsync(there); /* costs nothing where it is on the disk already */
+            fsync(there);      /* costs nothing where it is on the disk already */
+        futimens(there, NULL); /* it came in again: no snapshot of before may drop it */
         close(there);
         return;
     }
@@ -251,7 +253,8 @@ static void write_it(uv_work_t *work)
     writing->err.code =
         snapshot_write_file(writing->pin, &writing->info, &parts, writing->path, &writing->err);
     if (writing->modules[0] && !writing->err.code) {
-        drop_modules(writing->modules, writing->image, 0);
+        if (!writing->trying)
+            drop_modules(writing->modules, writing->image, 0);
         keep_picture(writing->modules, writing->picture);
     }
     if (!writing->err.code)
@@ -285,6 +288,7 @@ static void pin_at_boundary(void *user)
     Writing *writing = user;
     writing->err.code =
         take(writing->slot, &writing->pin, &writing->info, &writing->note, &writing->err);
+    writing->trying = writing->slot->probation.group != NULL;
     if (!writing->err.code)
         writing->image = image_ref(writing->slot->running->image);
     if (!writing->err.code && writing->modules[0])
