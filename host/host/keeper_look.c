@@ -21,28 +21,63 @@
 
 enum { GRAINS = (int)(STATE_SPACE_BYTES / STATE_GRAIN_BYTES) };
 
+static int has_room(void)
+{
+    struct statvfs fs;
+    return statvfs(MEMORY_FOLDER, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= MEMORY_LEAST;
+}
+
 /* <memory folder>/keel-<user>/<hash of the folder's name>-<slot>. */
 static int memory_folder(const char *dir, const char *name, char ret[KEEPER_PATH], Error *err)
 {
-    struct statvfs fs;
     char user[64], hash[HASH_TEXT_BYTES];
-    if (statvfs(MEMORY_FOLDER, &fs) != 0 || (uint64_t)fs.f_bavail * fs.f_frsize < MEMORY_LEAST)
+    uint64_t base, bytes;
+    snprintf(user, sizeof user, "%s/keel-%u", MEMORY_FOLDER, (unsigned)geteuid());
+    hash_text(hash_bytes(dir, strlen(dir)), hash);
+    snprintf(ret, KEEPER_PATH, "%s/%.16s-%s", user, hash, name);
+    /* What a killed host left takes its room already. */
+    if (state_kept_place(ret, &base, &bytes) && !has_room())
         return err_set(err, KEEL_EUNSUPPORTED, "%s has less than %llu MiB free", MEMORY_FOLDER,
                        (unsigned long long)(MEMORY_LEAST >> 20));
-    snprintf(user, sizeof user, "%s/keel-%u", MEMORY_FOLDER, (unsigned)geteuid());
     if (mkdir(user, 0700) != 0 && errno != EEXIST)
         return err_errno(err, KEEL_EIO, errno, "cannot make %s", user);
     struct stat st;
     if (lstat(user, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
         (st.st_mode & 077) != 0)
         return err_set(err, KEEL_EDENIED, "%s is not a private folder of this user", user);
-    hash_text(hash_bytes(dir, strlen(dir)), hash);
-    snprintf(ret, KEEPER_PATH, "%s/%.16s-%s", user, hash, name);
     return KEEL_OK;
 }
 
+static void mark(uint8_t taken[GRAINS], uint64_t base, uint64_t bytes)
+{
+    uint64_t first = (base - STATE_BASE) / STATE_GRAIN_BYTES;
+    uint64_t count = (bytes + STATE_GRAIN_BYTES - 1) / STATE_GRAIN_BYTES;
+    for (uint64_t n = 0; base >= STATE_BASE && first < GRAINS && n < count && n < GRAINS - first;
+         n++)
+        taken[first + n] = 1;
+}
+
+/* The addresses that the memory of the slots of this folder wants, which may have no snapshot yet.
+ */
+static void mark_memory(const char *dir, uint8_t taken[GRAINS])
+{
+    char user[64], hash[HASH_TEXT_BYTES], path[KEEPER_PATH];
+    uint64_t base, bytes;
+    snprintf(user, sizeof user, "%s/keel-%u", MEMORY_FOLDER, (unsigned)geteuid());
+    hash_text(hash_bytes(dir, strlen(dir)), hash);
+    DIR *list = opendir(user);
+    for (struct dirent *entry; list && (entry = readdir(list));) {
+        snprintf(path, sizeof path, "%s/%s", user, entry->d_name);
+        if (!strncmp(entry->d_name, hash, 16) && entry->d_name[16] == '-' &&
+            state_kept_place(path, &base, &bytes) == KEEL_OK)
+            mark(taken, base, bytes);
+    }
+    if (list)
+        closedir(list);
+}
+
 /* The addresses that the folder's snapshots want. */
-static void mark_taken(const char *dir, uint8_t taken[GRAINS])
+static void mark_snapshots(const char *dir, uint8_t taken[GRAINS])
 {
     DIR *list = opendir(dir);
     for (struct dirent *entry; list && (entry = readdir(list));) {
@@ -56,9 +91,7 @@ static void mark_taken(const char *dir, uint8_t taken[GRAINS])
         if (snapshot_open(path, &reader, NULL))
             continue;
         const SnapshotInfo *info = &snapshot_parts(reader)->info;
-        uint64_t first = (info->base - STATE_BASE) / STATE_GRAIN_BYTES;
-        for (uint64_t n = 0; n < info->bytes / STATE_GRAIN_BYTES; n++)
-            taken[first + n] = 1;
+        mark(taken, info->base, info->bytes);
         snapshot_close(reader);
     }
     if (list)
@@ -105,7 +138,8 @@ int keeper_look(const char *dir, const char *name, StateOptions *options, char f
         snapshot_close(reader);
     } else {
         uint8_t taken[GRAINS] = {0};
-        mark_taken(whole, taken);
+        mark_snapshots(whole, taken);
+        mark_memory(whole, taken);
         options->base =
             free_base(taken, options->max_bytes ? options->max_bytes : STATE_GRAIN_BYTES);
     }

@@ -71,6 +71,12 @@ static int open_place(const Host *host, const struct keel_slot_options *options,
         rc = state_open(&place->state, ret, err);
     if (rc == KEEL_OK || rc == KEEL_EBUSY || !place->state.folder)
         return rc;
+    uint64_t base, bytes;
+    if (state_kept_place(place->state.folder, &base, &bytes) == KEEL_OK) /* newer than the file */
+        return err_wrap(err,
+                        "%s: what a killed host left in %s can't be used now: try again, or "
+                        "remove it to go on from what the disk has",
+                        name, place->state.folder);
     log_warn("state", "%s: %s: if this host is killed, what came after the last snapshot is lost",
              name, err->text);
     place->state.folder = NULL;
