@@ -130,7 +130,8 @@ static void keep_for_good(Keeper *keeper)
         return;
     if (!slot->running) {
         /* Nothing came of it: the file has what there is, unless the memory alone had it. */
-        if (slot->brought ? slot->brought->from[0] == '/' : !state_resumed(slot->state))
+        if (slot->brought ? slot->brought->from[0] == '/' && !slot->rolled_back
+                          : !state_resumed(slot->state))
             state_forget(slot->state);
         return;
     }
@@ -187,12 +188,19 @@ static int from_memory(Slot *slot, Error *err)
 
 static int from_file(Slot *slot, const char *path, SnapshotReader *reader, Error *err)
 {
+    uint64_t bytes = 0;
+    const void *note = state_resumed(slot->state) ? state_noted(slot->state, &bytes) : NULL;
+    uint32_t branch = keepsake_branch(note, (size_t)bytes);
     int rc = snapshot_load(reader, slot->state, err);
     if (slot->kept) /* killed before it runs, it begins with the file again */
         state_note(slot->state, "", 0);
     if (rc == KEEL_OK)
         rc = state_commit(slot->state, err);
-    return rc ? rc : brought_of_snapshot(snapshot_parts(reader), path, &slot->brought, err);
+    if (rc == KEEL_OK)
+        rc = brought_of_snapshot(snapshot_parts(reader), path, &slot->brought, err);
+    if (rc == KEEL_OK) /* memory of before, used or not, is older from here on */
+        brought_branch(slot->brought, branch);
+    return rc;
 }
 
 /* The build that ran, where the snapshot has it: the file beside it may be lost. */
@@ -219,10 +227,14 @@ static void tell(const Slot *slot, const char *from)
 }
 
 /* A file that was changed meanwhile (keel state set) is told from one that a host wrote, whose
- * frames are counted: the clock on the wall may have been put back. */
-static int is_newer(const SnapshotInfo *file, const KeepsakeHead *memory)
+ * frames are counted: the clock on the wall may have been put back. Frames are counted within a
+ * branch: going back in time begins another one. */
+static int is_newer(const Snapshot *file, const KeepsakeHead *memory)
 {
-    return file->edited ? file->wall_ns > memory->wall_ns : file->frames > memory->frames;
+    uint32_t branch = keepsake_branch(file->note, (size_t)file->note_bytes);
+    if (file->info.edited)
+        return file->info.wall_ns > memory->wall_ns;
+    return branch != memory->branch ? branch > memory->branch : file->info.frames > memory->frames;
 }
 
 /* The newer of memory and file; what is refused stays as it is. */
@@ -232,8 +244,7 @@ static int bring_back(Slot *slot, const char *path, Error *err)
     Error file = {0};
     int there = snapshot_open(path, &reader, &file) == KEEL_OK;
     int rc = from_memory(slot, err);
-    if (rc == KEEL_OK && there &&
-        is_newer(&snapshot_parts(reader)->info, &slot->brought->keepsake.head)) {
+    if (rc == KEEL_OK && there && is_newer(snapshot_parts(reader), &slot->brought->keepsake.head)) {
         brought_free(slot->brought);
         slot->brought = NULL;
         rc = KEEL_ENOTFOUND;

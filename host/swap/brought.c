@@ -57,6 +57,13 @@ int brought_of_snapshot(const Snapshot *s, const char *from, Brought **ret, Erro
     return rc;
 }
 
+void brought_branch(Brought *brought, uint32_t branch)
+{
+    KeepsakeHead *head = &brought->keepsake.head;
+    head->branch = (head->branch > branch ? head->branch : branch) + 1;
+    memcpy(brought->note.data, head, sizeof *head);
+}
+
 static void drop_ghost(Brought *brought)
 {
     Generation *g = &brought->ghost;

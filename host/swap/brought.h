@@ -25,6 +25,9 @@ int brought_new(const void *note, uint64_t note_bytes, const void *statics, uint
                 const char *from, Brought **ret, Error *err);
 void brought_free(Brought *brought);
 
+/* What goes on from here is newer than all that is kept up to `branch`. */
+void brought_branch(Brought *brought, uint32_t branch);
+
 /* Are the statics of the image that ran among what was kept? */
 int brought_has_statics(const Brought *brought);
 

@@ -189,10 +189,10 @@ int group_commit(Group *group, Error *err)
                          slot->name, (unsigned long long)running);
             break;
         }
-        if (slot->running)
+        if (slot->running || (slot->brought && attempt->how == TRIAL_KEEP))
             state_pin(slot->state, &pins[done],
                       NULL); /* without one, rollback keeps what happened */
-        attempt->migrating.before = pins[done];
+        attempt->migrating.before = slot->running ? pins[done] : NULL;
         rc = install(attempt, err);
     }
     if (rc) {
@@ -251,6 +251,7 @@ static void leave_probation(Slot *slot)
     Group *group = slot->probation.group;
     if (slot->probation.before)
         state_unpin(slot->probation.before);
+    brought_free(slot->probation.brought);
     slot->probation = (Probation){0};
     atomic_store(&slot->trying, 0);
     group_unref(group);
@@ -369,6 +370,12 @@ static const char *state_back(Slot *slot, int before, int *ret_followed)
 {
     Probation *probation = &slot->probation;
     *ret_followed = 0;
+    if (probation->brought && state_restore_pin(slot->state, probation->before, NULL) == KEEL_OK) {
+        slot->brought = probation->brought;
+        probation->brought = NULL;
+        brought_branch(slot->brought, slot->branch);
+        return "nothing ran before it: the next build goes on with the state that was brought back";
+    }
     if (!probation->old) {
         state_reset(slot->state);
         return "nothing ran before it: the next build starts anew";

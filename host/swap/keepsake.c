@@ -23,6 +23,7 @@ static void fill_head(const Slot *slot, KeepsakeHead *head)
     *head = (KeepsakeHead){.version = VERSION,
                            .bytes = sizeof *head,
                            .frames = slot->frames,
+                           .branch = slot->branch,
                            .next_seq = slot->inputs.next_seq,
                            .last_time_ns = slot->last_time_ns,
                            .wall_ns = slot->wall_ns,
@@ -144,6 +145,15 @@ int keepsake_decode(const void *data, size_t bytes, Keepsake *ret)
     return KEEL_OK;
 }
 
+uint32_t keepsake_branch(const void *data, size_t bytes)
+{
+    KeepsakeHead head;
+    if (!data || bytes < sizeof head)
+        return 0;
+    memcpy(&head, data, sizeof head);
+    return head_good(&head, bytes) ? head.branch : 0;
+}
+
 void keepsake_done(Keepsake *k)
 {
     effects_past_done(&k->effects);
@@ -175,6 +185,7 @@ void keepsake_apply(const Keepsake *k, Slot *slot, int64_t now_ns)
     memcpy(slot->random, k->head.random, sizeof slot->random);
     memcpy(slot->random_before, k->head.random, sizeof slot->random_before);
     slot->frames = k->head.frames;
+    slot->branch = k->head.branch;
     inputs_go_on(&slot->inputs, k->head.next_seq);
     slot->last_time_ns = 0;
 }

@@ -13,8 +13,8 @@ typedef struct KeepsakeHead {
     int64_t last_time_ns, wall_ns;
     uint64_t image_low, image_high; /* of the generation that ran */
     uint64_t load_first, load_last;
-    uint32_t timers, tasks; /* entries that follow */
-    uint32_t span_count, reserved;
+    uint32_t timers, tasks;      /* entries that follow */
+    uint32_t span_count, branch; /* how often its past was replaced: of two, more is newer */
     uint64_t span_address[GENERATION_STATICS], span_bytes[GENERATION_STATICS]; /* its statics */
     char module[64], module_version[64], build_id[72], path[256];
 } KeepsakeHead;
@@ -30,6 +30,9 @@ int keepsake_encode(const Slot *slot, Buf *out);
 /* Checks every number. KEEL_EDATA. */
 int keepsake_decode(const void *data, size_t bytes, Keepsake *ret);
 void keepsake_done(Keepsake *keepsake);
+
+/* The branch of bytes that may be none of a keepsake: then 0. */
+uint32_t keepsake_branch(const void *data, size_t bytes);
 
 /* The slot goes on from there at `now_ns`: timers keep what they had left to wait, tasks are held
  * (effects_release lets them end as cancelled), the first frame's dt is 0. */

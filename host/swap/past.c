@@ -343,6 +343,7 @@ int past_go(Past *past, uint64_t frames, Error *err)
     effects_go_back(&slot->effects, &moment->effects);
     memcpy(slot->random, moment->random, sizeof slot->random);
     slot->frames = moment->frames;
+    slot->branch++; /* less frames, but newer than what was kept of the later ones */
     slot->last_time_ns = moment->last_ns;
     slot->wall_ns = moment->wall_ns;
     slot->redeliver = 0;

@@ -381,7 +381,9 @@ void slot_note(Slot *slot)
 {
     if (!slot->kept)
         return;
-    if (!slot->running)
+    if (!slot->running && slot->brought)
+        state_note(slot->state, slot->brought->note.data, slot->brought->note.bytes);
+    else if (!slot->running)
         state_note(slot->state, "", 0); /* nobody's state: a start is anew */
     else if (keepsake_encode(slot, &slot->keepsake) == KEEL_OK)
         state_note(slot->state, slot->keepsake.data, slot->keepsake.bytes);
@@ -402,7 +404,10 @@ int slot_frame_commit(Slot *slot, Error *err)
     slot->redeliver = 0;
     slot_note(slot);
     if (slot->brought) {
-        brought_free(slot->brought);
+        if (slot->probation.before && !slot->probation.old)
+            slot->probation.brought = slot->brought; /* it may be needed again */
+        else
+            brought_free(slot->brought);
         slot->brought = NULL;
     }
     if (slot->last_picture) {

@@ -31,12 +31,13 @@ typedef struct FileMark {
 /* The first frames of a new generation. `group` is NULL outside. */
 typedef struct Probation {
     Group *group;
-    Generation *old; /* ready to run again; NULL when there was none */
-    Pin *before;     /* the state at the swap; NULL when there is none */
-    uint32_t left;   /* frames */
-    int by_hooks;    /* the state went through save and restore */
-    int stopped;     /* the breaker stood open for the old one */
-    int first;       /* its first frame has not been committed yet */
+    Generation *old;         /* ready to run again; NULL when there was none */
+    Pin *before;             /* the state at the swap; NULL when there is none */
+    struct Brought *brought; /* where it went on, when nothing ran before it; or NULL */
+    uint32_t left;           /* frames */
+    int by_hooks;            /* the state went through save and restore */
+    int stopped;             /* the breaker stood open for the old one */
+    int first;               /* its first frame has not been committed yet */
 } Probation;
 
 /* What the running generation found when it came in; for the journal. */
@@ -112,6 +113,7 @@ struct keel_slot {
     Durations durations;
     uint32_t probation_frames;
 
+    uint32_t branch; /* how often its frames were counted anew from an earlier one */
     uint64_t frames, faults, undone, swaps, rolled_back;
     _Atomic uint64_t refused;    /* counted by the engine thread */
     _Atomic uint64_t taken_back; /* rollbacks, for the engine thread */
@@ -156,7 +158,8 @@ FaultKind slot_convert(Slot *slot, Generation *generation,
 void slot_frame_open(Slot *slot, int64_t time_ns);
 /* Gives the taken events and the frame to the running generation. Nothing counts yet. */
 FaultKind slot_frame_run(Slot *slot, Fault *ret_fault);
-/* The next commit of the state leaves what the slot is now to a process that comes after this one. */
+/* The next commit of the state leaves what the slot is now to a process that comes after this one.
+ */
 void slot_note(Slot *slot);
 /* It counts: effects, inputs, state. Returns what state_commit says. */
 int slot_frame_commit(Slot *slot, Error *err);
