@@ -50,20 +50,11 @@ static void refuse(DiffSide *side, int code, const Error *err)
     side->reason = *err;
 }
 
-/* What the second image's reading begins from: that of the first, which no child can write to. */
-static const Reading *begin_from;
-
-static int read_after(const void *data, size_t bytes, void *ret, size_t room, size_t *ret_bytes,
-                      Error *err)
-{
-    return reading_make_after(data, bytes, begin_from ? begin_from->mapping : NULL,
-                              begin_from ? begin_from->mapped : 0, ret, room, ret_bytes, err);
-}
-
+/* Each alone: an image that takes its reader over must not answer for the other as well. */
 static int read_apart(const void *data, size_t bytes, Reading **ret, Error *err)
 {
     Apart found;
-    int rc = apart_run(read_after, data, bytes, READING_ROOM, &APART_AT_LEISURE, &found, err);
+    int rc = apart_run(reading_make, data, bytes, READING_ROOM, &APART_AT_LEISURE, &found, err);
     return rc ? rc : reading_open(apart_give(&found), ret, err);
 }
 
@@ -148,7 +139,6 @@ static int is_foreign(const DiffSide *side)
 static int compare(Diff *d, const char *arch, Error *err)
 {
     int rc = learn(&d->before, arch, err);
-    begin_from = d->before.reading;
     rc = rc ? rc : learn(&d->after, arch, err);
     if (!rc && is_foreign(&d->before) != is_foreign(&d->after))
         rc = err_set(err, KEEL_EUNSUPPORTED,

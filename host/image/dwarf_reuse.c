@@ -37,17 +37,21 @@ static int is_build_id(const Keys *k, const GElf_Shdr *h, const char *name)
 
 static void look(Keys *k, const GElf_Shdr *h, const char *name)
 {
+    int is_debug = !strncmp(name, ".debug_", 7) || !strncmp(name, ".zdebug_", 8);
+    if (is_debug) { /* without bytes, too: of two of one name the first is meant */
+        const Hash head[] = {
+            hash_bytes(name, strlen(name)), {h->sh_type, h->sh_flags}, {h->sh_size, h->sh_entsize}};
+        k->is_odd |= buf_add(&k->debug, head, sizeof head) != 0;
+    }
     if (h->sh_type == SHT_NOBITS || !h->sh_size)
         return;
     if (h->sh_offset > k->bytes || h->sh_size > k->bytes - h->sh_offset) {
         k->is_odd = 1;
         return;
     }
-    if (!strncmp(name, ".debug_", 7) || !strncmp(name, ".zdebug_", 8)) {
-        const Hash hashes[] = {hash_bytes(name, strlen(name)),
-                               hash_bytes(k->data + h->sh_offset, h->sh_size),
-                               {h->sh_type, h->sh_flags}};
-        k->is_odd |= buf_add(&k->debug, hashes, sizeof hashes) != 0;
+    if (is_debug) {
+        const Hash hash = hash_bytes(k->data + h->sh_offset, h->sh_size);
+        k->is_odd |= buf_add(&k->debug, &hash, sizeof hash) != 0;
         k->has_info |= !strcmp(name + (name[1] == 'z') + 1, "debug_info");
     }
     if (!(h->sh_flags & SHF_EXECINSTR) && !is_build_id(k, h, name))

@@ -368,9 +368,11 @@ int fingerprint_bytes(const void *data, size_t bytes, const Owners *owners, cons
     const AnatomyMaker was = *maker;
     Job j = {.owners = owners, .lines = lines, .maker = maker};
     int rc = make(data, bytes, &j, reuse, err);
-    if (rc || !j.is_void)
+    int is_after = reuse && reuse->before;
+    if (!is_after || (!rc && !j.is_void)) /* what fails after another may do alone */
         return rc;
     maker->flags = was.flags;
+    maker->failed = was.failed;
     maker->functions.bytes = was.functions.bytes;
     maker->objects.bytes = was.objects.bytes;
     maker->sections.bytes = was.sections.bytes;

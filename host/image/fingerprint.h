@@ -27,8 +27,9 @@ typedef struct FingerprintReuse {
 } FingerprintReuse;
 
 /* Adds flags, functions, statics and sections. Owners, lines and `reuse` may be NULL; what comes
- * out is the same with and without. KEEL_EIMAGE with a sentence when the file contradicts itself;
- * what is merely missing shows in the flags. */
+ * out is the same with and without, but where an image is at the very limit of what may be looked
+ * at: it may be readable after another, which spares looking, and not alone. KEEL_EIMAGE with a
+ * sentence when the file contradicts itself; what is merely missing shows in the flags. */
 int fingerprint_bytes(const void *data, size_t bytes, const Owners *owners, const Lines *lines,
                       FingerprintReuse *reuse, AnatomyMaker *maker, Error *err);
 

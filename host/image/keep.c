@@ -77,9 +77,30 @@ static int function_keys(const Symbols *s, const Handlers *handlers, uint64_t *b
         const Hash code = hash_bytes(in->data + (f->address - in->address), f->bytes);
         const uint64_t table = handlers_table(handlers, f->address);
         const uint64_t both[] = {code.low, code.high, table};
-        list[i].code = table ? hash_bytes(both, sizeof both) : code;
+        list[i].code = hash_bytes(both, sizeof both); /* in one form: bytes may say anything */
     }
     return 1;
+}
+
+static size_t relocs_below(const Section *in, uint64_t address)
+{
+    size_t low = 0, high = in->reloc_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (in->relocs[middle].r_offset < address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* More constants than its code could name? Each takes a relocation or a distance of four bytes. */
+static int has_too_many(const Symbols *s, const KeptFunction *was, const Symbol *f)
+{
+    const Section *in = &s->sections[f->section];
+    size_t relocs = relocs_below(in, f->address + f->bytes) - relocs_below(in, f->address);
+    return was->target_count > relocs + f->bytes / 4;
 }
 
 static int take(const Symbols *s, const Kept *before, Keep *k)
@@ -98,10 +119,11 @@ static int take(const Symbols *s, const Kept *before, Keep *k)
     k->before = before;
     for (size_t i = 0; i < count; i++) {
         const KeptFunction *was = &before->functions[i];
+        const Symbol *f = &s->symbols[s->functions[i]];
         k->before_target[i] = target;
         target += was->target_count;
         if (was->sections & k->changed || !hash_equal(was->code, k->list[i].code) ||
-            was->bytes > s->symbols[s->functions[i]].bytes)
+            was->bytes > f->bytes || has_too_many(s, was, f))
             continue;
         k->list[i] = *was;
         k->taken[i] = 1;

@@ -13,8 +13,14 @@
 typedef struct Question {
     Group *group;
     Image *image;
-    Hash place;
+    int is_vouched; /* by the host's keys, where it has some: its reading may be kept */
+    int is_after;   /* its reading began from another */
 } Question;
+
+static Hash place_of(const Image *image)
+{
+    return hash_bytes(image->path, strlen(image->path));
+}
 
 static void remember(Swapper *swapper, Hash hash, Hash place, Reading *reading)
 {
@@ -24,16 +30,44 @@ static void remember(Swapper *swapper, Hash hash, Hash place, Reading *reading)
     *oldest = (SwapReading){hash, place, reading_ref(reading)};
 }
 
-/* The last that was read from the same place, or NULL. */
+/* The last that was read of what came from the same place and ran, or NULL. */
 static Reading *last_of(const Swapper *swapper, Hash place)
 {
     for (uint32_t i = 1; i <= SWAP_READINGS; i++) {
         const SwapReading *r =
             &swapper->readings[(swapper->readings_at + SWAP_READINGS - i) % SWAP_READINGS];
-        if (r->reading && (place.low || place.high) && hash_equal(r->place, place))
+        if (r->reading && hash_equal(r->place, place))
             return r->reading;
     }
     return NULL;
+}
+
+/* Nothing begins any more from what was read of this place. */
+static void begin_anew(Swapper *swapper, Hash place)
+{
+    for (int i = 0; i < SWAP_READINGS; i++)
+        if (hash_equal(swapper->readings[i].place, place))
+            swapper->readings[i].place = (Hash){0};
+}
+
+void changes_ran(Attempt *attempt)
+{
+    Swapper *swapper = attempt->group->swapper;
+    attempt->ran = 1;
+    for (int i = 0; i < SWAP_READINGS; i++)
+        if (swapper->readings[i].reading &&
+            hash_equal(swapper->readings[i].hash, attempt->image->hash))
+            swapper->readings[i].place = place_of(attempt->image);
+}
+
+/* Nonzero: the image runs already, or ran. */
+static int has_run(const Question *question)
+{
+    const Group *group = question->group;
+    for (uint32_t i = 0; i < group->count; i++)
+        if (group->attempts[i].image == question->image && group->attempts[i].ran)
+            return 1;
+    return 0;
 }
 
 /* Nonzero: these bytes were read before. */
@@ -76,12 +110,15 @@ static void answered(Reading *reading, const Error *err, void *user)
     Question *question = user;
     Group *group = question->group;
     if (reading) {
-        if (!group->swapper->closing)
-            remember(group->swapper, question->image->hash, question->place, reading);
+        if (!group->swapper->closing && question->is_vouched)
+            remember(group->swapper, question->image->hash,
+                     has_run(question) ? place_of(question->image) : (Hash){0}, reading);
         tell(question->image, reading);
         image_set_reading(question->image, reading);
     } else {
         log_debug("swap", "%s could not be read: %s", question->image->path, err->text);
+        if (question->is_after) /* perhaps that is why */
+            begin_anew(group->swapper, place_of(question->image));
     }
     AttemptThen *then = NULL;
     Attempt *waits = NULL;
@@ -105,7 +142,7 @@ static void answered(Reading *reading, const Error *err, void *user)
     group_unref(group);
 }
 
-static void ask(Attempt *attempt, Image *image)
+static void ask(Attempt *attempt, Image *image, int is_vouched)
 {
     Trial *reader = attempt->group->swapper->reader;
     Error err = {0};
@@ -118,10 +155,8 @@ static void ask(Attempt *attempt, Image *image)
     Question *question = malloc(sizeof *question);
     if (!question)
         return;
-    *question = (Question){attempt->group, image_ref(image), {0}};
-    if (!attempt->trust.fault)
-        question->place = hash_bytes(image->path, strlen(image->path));
-    Reading *before = last_of(attempt->group->swapper, question->place);
+    Reading *before = is_vouched ? last_of(attempt->group->swapper, place_of(image)) : NULL;
+    *question = (Question){attempt->group, image_ref(image), is_vouched, before != NULL};
     if (trial_read(reader, image, before, answered, question, &err)) {
         log_debug("swap", "%s could not be read: %s", image->path, err.text);
         image_unref(question->image);
@@ -135,12 +170,12 @@ static void ask(Attempt *attempt, Image *image)
 void changes_ask(Attempt *attempt)
 {
     if (!attempt->asked)
-        ask(attempt, attempt->image);
+        ask(attempt, attempt->image, !attempt->trust.fault);
 }
 
 void changes_ask_from(Attempt *attempt)
 {
-    ask(attempt, attempt->from);
+    ask(attempt, attempt->from, !attempt->group->swapper->trust); /* no key signs a kept state */
 }
 
 void changes_await(Attempt *attempt, AttemptThen *then)

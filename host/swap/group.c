@@ -201,6 +201,7 @@ static void decided_on_engine(void *user)
         log_info("swap", "%s: %s", attempt->slot->name, text);
         migrating_say(attempt);
         trusting_keep(attempt);
+        changes_ran(&group->attempts[i]);
     }
     group->done(group, &group->err, group->user);
     group_unref(group);

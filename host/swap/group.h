@@ -48,6 +48,9 @@ void changes_ask(Attempt *attempt);
 
 /* The same of its `from`, which never ran in this process. */
 void changes_ask_from(Attempt *attempt);
+/* The attempt's image runs: later readings of its place may begin from its own. What never ran may
+ * be hostile and have taken its reader over, which would then answer for the images after it. */
+void changes_ran(Attempt *attempt);
 /* Lets go of what was read of earlier images. */
 void changes_forget(Swapper *swapper);
 

@@ -72,7 +72,7 @@ typedef struct Handover {
 enum { SWAP_READINGS = 4 };
 typedef struct SwapReading {
     Hash hash;
-    Hash place;       /* of its path; 0: nobody vouches for it, so nothing begins from it */
+    Hash place;       /* of its path, once the image has run; 0: no other reading begins from it */
     Reading *reading; /* NULL: a free place */
 } SwapReading;
 
@@ -129,7 +129,7 @@ typedef struct AttemptTrust {
 typedef struct Precopying {
     MigratePrecopy *precopy; /* NULL: there are none */
     int asked, fill, failed, ready;
-    int waited, no_room; /* boundaries, for room; and there was none */
+    int waited, no_room;            /* boundaries, for room; and there was none */
     uint32_t rounds, stuck, before; /* before: pages that the last round left */
     int64_t since_ns, spent_ns;
 } Precopying;
@@ -164,6 +164,7 @@ struct Attempt {
     Image *image;           /* … take this image (a rollback after probation) */
     Image *from;            /* the one that ran when the state was pinned, or NULL */
     char unread[READING_WHY_BYTES];   /* why one of the images couldn't be read, or "" */
+    int ran;                          /* `image` is the slot's, or was */
     int asked;                        /* its reading is awaited, */
     AttemptThen *then;                /* and this waits for it */
     char changes[GENERATION_CHANGES]; /* what it changes, or "" */

@@ -139,6 +139,24 @@ class Identical(keeltest.KeelTest):
         live.wait("generation 2 → 3 .*changed: frame$", after=mark)
         live.end()
 
+    def test_nothing_begins_from_what_never_ran(self):
+        """A refused build may have taken its reader over, and would answer for the next one."""
+        def build_of(crash_at):
+            return module(2, globals="static int n = 1000;",
+                          frame="if (++n == %d) { %s }" % (crash_at, CRASH), flags=["-gdwarf-4"])
+        held = "of what was read before it"
+        live = self.start("--verbose")
+        self.place(build_of(1003), "m.so")
+        live.wait("refused")
+        mark = live.mark()
+        self.place(build_of(1000003), "m.so")
+        live.wait("generation 1 → 2", after=mark)
+        self.assertEqual(live.texts(held, after=mark), [])
+        self.place(build_of(1000005), "m.so")
+        live.wait("generation 2 → 3", after=mark)
+        self.assertEqual(len(live.texts(held, after=mark)), 1)
+        live.end()
+
     def test_a_report_names_what_changed(self):
         reports = self.path("reports")
         self.place(module(), "m.so")

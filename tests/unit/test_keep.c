@@ -3,6 +3,8 @@
  * made anew then, with those of all that look there and of nothing else, and the reading is byte
  * for byte the one that is made from nothing. */
 #include "image_files.h"
+#include "image/handlers.h"
+#include "image/keep.h"
 #include "image/reading.h"
 
 enum { ROOM = 8 << 20 };
@@ -236,6 +238,84 @@ static void a_damaged_one_gives_nothing(void **unused)
     free(image.data);
 }
 
+/* A function that says it names more constants than its code has room for is made anew. */
+static void too_many_places_are_not_believed(void **unused)
+{
+    (void)unused;
+    enum { MANY = 300000 };
+    Blob image = compile(SOURCE, "c++ -x c++");
+    Made alone = make(image, NULL);
+    const Sources *s = sources(&alone);
+    Kept kept;
+    assert_int_equal(sources_kept(s, &kept), 0);
+    size_t count = kept.head.function_count, bytes = kept_bytes(&kept.head);
+    KeptHead head = kept.head;
+    head.target_count += MANY;
+    char *more = malloc(kept_bytes(&head));
+    KeptFunction *functions = (KeptFunction *)(void *)(more + sizeof head);
+    memcpy(more, &head, sizeof head);
+    memcpy(functions, kept.functions, count * sizeof *functions);
+    functions[count - 1].target_count += MANY;
+    uint64_t *targets = (uint64_t *)(void *)(functions + count);
+    memcpy(targets, kept.targets, kept.head.target_count * sizeof *targets);
+    uint64_t place = kept.head.target_count ? kept.targets[0] : 0;
+    for (size_t i = 0; i < MANY; i++)
+        targets[kept.head.target_count + i] = place;
+    assert_int_equal(kept_check(more, kept_bytes(&head), &kept), 0);
+    AnatomyMaker maker = {0};
+    FingerprintReuse reuse = {.before = &kept};
+    Owners owners = {sources_owners(s), s->owner_count};
+    Error err = {0};
+    assert_int_equal(
+        fingerprint_bytes(image.data, image.bytes, &owners, NULL, &reuse, &maker, &err), 0);
+    assert_int_equal(reuse.taken, count - 1); /* that one is made anew; the constants are equal */
+    assert_int_equal(reuse.kept.bytes, bytes);
+    buf_done(&reuse.kept);
+    anatomy_maker_done(&maker);
+    free(more);
+    free(alone.data);
+    free(image.data);
+}
+
+/* An image of one function with these bytes, whose handlers lie in this table. */
+static Keep keep_of(const void *code, size_t bytes, uint64_t table)
+{
+    static const uint32_t functions[] = {0};
+    Section sections[2] = {{0},
+                           {.name = ".text", .flags = SHF_ALLOC, .data = code, .bytes = bytes}};
+    Symbol symbol = {.section = 1, .bytes = bytes};
+    Symbols s = {.sections = sections,
+                 .section_count = 2,
+                 .symbols = &symbol,
+                 .count = 1,
+                 .functions = (uint32_t *)(uintptr_t)functions,
+                 .function_count = 1};
+    Handler handler = {.table = table};
+    Handlers handlers = {.symbols = &s};
+    Keep keep;
+    if (table)
+        assert_int_equal(buf_add(&handlers.list, &handler, sizeof handler), 0);
+    assert_int_equal(keep_open(&s, &handlers, NULL, NULL, 1 << 20, &keep), 0);
+    assert_non_null(keep.list);
+    handlers_done(&handlers);
+    return keep;
+}
+
+/* Code that looks like the key of other code and its table. */
+static void no_code_passes_for_another(void **unused)
+{
+    (void)unused;
+    const uint64_t code[3] = {1, 2, 3}, table = 4096;
+    Keep one = keep_of(code, sizeof code, table);
+    const Hash hash = hash_bytes(code, sizeof code);
+    const uint64_t forged[3] = {hash.low, hash.high, table};
+    Keep other = keep_of(forged, sizeof forged, 0);
+    assert_true(hash_equal(one.kept.head.layout, other.kept.head.layout));
+    assert_false(hash_equal(one.list[0].code, other.list[0].code));
+    keep_done(&one);
+    keep_done(&other);
+}
+
 static int set_up(void **unused)
 {
     (void)unused;
@@ -259,6 +339,8 @@ int main(void)
         cmocka_unit_test(each_kind_of_change_is_seen),
         cmocka_unit_test(of_circles_nothing_is_taken_over),
         cmocka_unit_test(a_damaged_one_gives_nothing),
+        cmocka_unit_test(too_many_places_are_not_believed),
+        cmocka_unit_test(no_code_passes_for_another),
     };
     return cmocka_run_group_tests_name("keep", tests, set_up, tear_down);
 }

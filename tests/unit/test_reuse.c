@@ -4,7 +4,12 @@
 #include "image_files.h"
 #include "image/reading.h"
 
-enum { ROOM = 8 << 20, ALL = SOURCES_DEBUG | SOURCES_SCHEMA };
+enum {
+    ROOM = 8 << 20,
+    ALL = SOURCES_DEBUG | SOURCES_SCHEMA,
+    OF_DEBUG =
+        ANATOMY_DEBUG | ANATOMY_LTO | ANATOMY_SPLIT | ANATOMY_TYPES_CUT | ANATOMY_DEBUG_BROKEN
+};
 
 #define FIRST "__attribute__((noinline)) int first(int a) { return a * 3 + book[a & 7].price; }\n"
 #define OTHER "__attribute__((noinline)) int other(int a) { return a - book[a & 7].amount; }\n"
@@ -190,12 +195,13 @@ static void a_wrong_one_changes_nothing(void **unused)
     size_t head = (size_t)((const char *)(const void *)reading_sources(&alone.reading) -
                            (const char *)alone.data);
     for (size_t bit = 0; bit < 8 * offsetof(Sources, reused); bit++) {
-        if (bit / 8 - offsetof(Sources, flags) < 4)
+        size_t flag = bit - 8 * offsetof(Sources, flags);
+        if (flag < 32 && (1u << flag & OF_DEBUG))
             continue; /* true or not, that is only what it says */
         memcpy(damaged.data, alone.data, alone.bytes);
         ((uint8_t *)damaged.data)[head + bit / 8] ^= (uint8_t)(1u << bit % 8);
         after = make(image, &damaged);
-        if (bit / 8 < sizeof(Hash))
+        if (flag < 32 || bit / 8 < sizeof(Hash))
             assert_int_equal(reading_sources(&after.reading)->reused, 0);
         else if (bit / 8 < 2 * sizeof(Hash))
             assert_int_equal(reading_sources(&after.reading)->reused, SOURCES_DEBUG);
@@ -206,6 +212,63 @@ static void a_wrong_one_changes_nothing(void **unused)
     free(foreign.data);
     free(image.data);
     free(ball.data);
+}
+
+static Elf64_Shdr *section(Blob image, const char *name)
+{
+    const Elf64_Ehdr *file = (const Elf64_Ehdr *)(const void *)image.data;
+    Elf64_Shdr *list = (Elf64_Shdr *)(void *)(image.data + file->e_shoff);
+    const char *names = (const char *)image.data + list[file->e_shstrndx].sh_offset;
+    for (int i = 0; i < file->e_shnum; i++)
+        if (!strcmp(names + list[i].sh_name, name))
+            return &list[i];
+    fail_msg("no section %s", name);
+    return NULL;
+}
+
+/* Of two sections of one name the first is read, even when nothing is in it. */
+static void an_empty_section_counts(void **unused)
+{
+    (void)unused;
+    Blob image = compile("int choose", "int choose", ""), other = blob_copy(image);
+    Elf64_Shdr *first = section(other, ".comment"), *info = section(other, ".debug_info");
+    assert_true(first < info);
+    first->sh_name = info->sh_name;
+    first->sh_size = 0;
+    Made before = make(image, NULL), alone = make(other, NULL), after = make(other, &before);
+    assert_true(before.reading.anatomy.type_count > 0);
+    assert_int_equal(alone.reading.anatomy.type_count, 0);
+    assert_same(&after, &alone, "an empty section");
+    assert_int_equal(reading_sources(&after.reading)->reused, 0);
+    free(after.data);
+    free(alone.data);
+    free(before.data);
+    free(other.data);
+    free(image.data);
+}
+
+/* Names of types that lie behind the strings that are taken over with them. */
+static void names_beyond_its_strings_are_refused(void **unused)
+{
+    (void)unused;
+    Blob image = compile("int choose", "int choose", "");
+    Made alone = make(image, NULL);
+    const Anatomy *a = &alone.reading.anatomy;
+    uint32_t most = reading_sources(&alone.reading)->string_bytes;
+    assert_true(most < a->string_bytes && a->type_count && a->field_count);
+    uint32_t *const names[] = {
+        (uint32_t *)(uintptr_t)&a->types[0].name, (uint32_t *)(uintptr_t)&a->types[0].target,
+        (uint32_t *)(uintptr_t)&a->fields[0].name, (uint32_t *)(uintptr_t)&a->fields[0].type};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        uint32_t was = *names[i];
+        Reading checked;
+        *names[i] = most;
+        assert_int_equal(reading_check(alone.data, alone.bytes, &checked, NULL), KEEL_EFAULT);
+        *names[i] = was;
+        assert_int_equal(reading_check(alone.data, alone.bytes, &checked, NULL), KEEL_OK);
+    }
+    free(alone.data);
+    free(image.data);
 }
 
 static int set_up(void **unused)
@@ -231,6 +294,8 @@ int main(void)
         cmocka_unit_test(a_reading_after_another_is_the_same),
         cmocka_unit_test(no_byte_is_overlooked),
         cmocka_unit_test(a_wrong_one_changes_nothing),
+        cmocka_unit_test(an_empty_section_counts),
+        cmocka_unit_test(names_beyond_its_strings_are_refused),
     };
     return cmocka_run_group_tests_name("reuse", tests, set_up, tear_down);
 }
