@@ -31,14 +31,31 @@ void host_past_status(const Host *host, HostPast *ret)
              host->past_span_ns ? "nothing runs" : "it is off: keel run --rewind SECONDS");
 }
 
+/* Also where all are at the oldest moment already: from there they can be given their inputs. */
+static int can_go(const Host *host, Error *err)
+{
+    HostPast past;
+    PastStatus status;
+    int slots = atomic_load(&host->slot_count), with = 0, without = 0;
+    for (int i = 0; i < slots; i++)
+        if (host->slots[i]->past) {
+            past_status(host->slots[i]->past, &status);
+            with += status.moments != 0;
+            without += status.moments == 0;
+        }
+    if (with && !without)
+        return KEEL_OK;
+    host_past_status(host, &past);
+    return err_set(err, KEEL_EREFUSED, "there is nothing to go back to: %s",
+                   past.why[0] ? past.why : "it has just begun");
+}
+
 int host_go_back(Host *host, int64_t time_ns, int play, Error *err)
 {
     int slots = atomic_load(&host->slot_count), gone = 0;
-    HostPast past;
-    host_past_status(host, &past);
-    if (!past.reach_ns)
-        return err_set(err, KEEL_EREFUSED, "there is nothing to go back to: %s",
-                       past.why[0] ? past.why : "it has just begun");
+    int rc = can_go(host, err);
+    if (rc)
+        return rc;
     for (int i = 0; i < slots; i++)
         if (host->slots[i]->probation.first)
             return err_set(err, KEEL_EBUSY, "a swap is under way");

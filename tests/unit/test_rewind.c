@@ -47,6 +47,26 @@ static void frames_run_again_as_they_ran(void **unused)
     rig_close(&rig);
 }
 
+/* As a key does that is held for longer than there is a past, and let go. */
+static void from_the_oldest_moment_it_plays_on(void **unused)
+{
+    (void)unused;
+    Rig rig;
+    Error err = {0};
+    open_with_past(&rig);
+    Host *host = (Host *)rig.host;
+    uint64_t count = rig.parts[0].count;
+    assert_int_equal(host_go_back(host, 0, 0, &err), KEEL_OK);
+    assert_int_equal(host_go_back(host, host->module_ns, 1, &err), KEEL_OK);
+    rig_frame(&rig);
+    assert_int_equal(host->replaying, 1);
+    assert_true(rig.parts[0].count < count);
+    rig_frames(&rig, 200);
+    assert_int_equal(host->replaying, 0);
+    assert_true(rig.parts[0].count > count);
+    rig_close(&rig);
+}
+
 /* What a rollback put in place of the state is in no frame's record. */
 static void a_rollback_to_the_state_of_then_cuts_it_off(void **unused)
 {
@@ -161,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_run_again_as_they_ran),
+        cmocka_unit_test(from_the_oldest_moment_it_plays_on),
         cmocka_unit_test(a_rollback_to_the_state_of_then_cuts_it_off),
         cmocka_unit_test(one_that_keeps_what_happened_does_not),
         cmocka_unit_test(what_is_forgotten_takes_no_memory),
