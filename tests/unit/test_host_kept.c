@@ -10,6 +10,7 @@
 
 #include "host_rig.h"
 
+#include "base/sanitizer.h"
 #include "host/host.h"
 #include "host/snapshots.h"
 #include "swap/brought.h"
@@ -171,6 +172,8 @@ static void back_after_a_snapshot(const char *name)
 static void who_went_back_in_time_stays_there(void **unused)
 {
     (void)unused;
+    if (UNDER_TSAN)
+        skip(); /* lets nobody fork who has had threads */
     Rig rig;
     char name[64];
     in_killed_host(back_after_a_snapshot, own_name("rewound", name));
@@ -201,6 +204,8 @@ static void some_frames(const char *name)
 static void memory_without_a_snapshot_keeps_its_place(void **unused)
 {
     (void)unused;
+    if (UNDER_TSAN)
+        skip(); /* lets nobody fork who has had threads */
     Rig rig;
     char name[64], other[64];
     in_killed_host(some_frames, own_name("first", name));
@@ -243,6 +248,8 @@ static void in_a_small_container(const char *name)
 static void what_is_left_in_a_small_memory_is_used(void **unused)
 {
     (void)unused;
+    if (UNDER_TSAN)
+        skip(); /* lets nobody fork who has had threads */
     int status;
     char name[64];
     own_name("small", name);
