@@ -43,19 +43,6 @@ static Block *block_at(const Contents *c, uint64_t address)
     return low ? &c->blocks[low - 1] : NULL;
 }
 
-static const Elf64_Rela *relocs_from(const Section *in, uint64_t address)
-{
-    size_t low = 0, high = in->reloc_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (in->relocs[middle].r_offset < address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return in->relocs + low;
-}
-
 /* So deep it goes, whether that was looked at just now or before. */
 static void reach(Contents *c, int depth)
 {
@@ -66,7 +53,8 @@ static void reach(Contents *c, int depth)
 Hash contents_hash(Contents *c, const Section *in, uint64_t address, uint64_t bytes)
 {
     size_t start = c->scratch.bytes;
-    const Elf64_Rela *r = relocs_from(in, address), *last = in->relocs + in->reloc_count;
+    const Elf64_Rela *r = in->relocs + symbols_relocs_from(in, address),
+                     *last = in->relocs + in->reloc_count;
     uint64_t at = address, end = address + bytes;
     if (!in->data)
         return (Hash){bytes, 0};
@@ -122,7 +110,7 @@ static uint64_t end_of(const Symbols *s, const Section *in, uint64_t address, ui
     while (end > address && !base[end - 1])
         end--;
     /* Places whose bytes are zero in the file. */
-    const Elf64_Rela *r = relocs_from(in, bound);
+    const Elf64_Rela *r = in->relocs + symbols_relocs_from(in, bound);
     Ref ref;
     if (r > in->relocs && r[-1].r_offset >= address && ref_of_data(s, in, r - 1, address, &ref) &&
         r[-1].r_offset + ref.width > end)
@@ -162,7 +150,8 @@ static void add_constant(Contents *c, const Section *in, const Ref *ref)
         add_entity(c, '?', hash_bytes(in->name, strlen(in->name)), 0);
         return;
     }
-    const Elf64_Rela *r = relocs_from(in, b->address), *last = in->relocs + in->reloc_count;
+    const Elf64_Rela *r = in->relocs + symbols_relocs_from(in, b->address),
+                     *last = in->relocs + in->reloc_count;
     uint64_t bytes = b->end - b->address;
     if (ref->load_bytes && ref->load_bytes < bytes)
         bytes = ref->load_bytes;

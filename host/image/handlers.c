@@ -245,14 +245,7 @@ static void add_type(const Table *t, uint64_t number)
         return;
     }
     uint64_t place = t->types - number * width;
-    size_t low = 0, high = in->reloc_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (in->relocs[middle].r_offset < place)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low = symbols_relocs_from(in, place);
     Ref ref;
     if (low < in->reloc_count && in->relocs[low].r_offset == place &&
         ref_of_data(t->contents->symbols, in, &in->relocs[low], place, &ref))

@@ -82,24 +82,12 @@ static int function_keys(const Symbols *s, const Handlers *handlers, uint64_t *b
     return 1;
 }
 
-static size_t relocs_below(const Section *in, uint64_t address)
-{
-    size_t low = 0, high = in->reloc_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (in->relocs[middle].r_offset < address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 /* More constants than its code could name? Each takes a relocation or a distance of four bytes. */
 static int has_too_many(const Symbols *s, const KeptFunction *was, const Symbol *f)
 {
     const Section *in = &s->sections[f->section];
-    size_t relocs = relocs_below(in, f->address + f->bytes) - relocs_below(in, f->address);
+    size_t relocs =
+        symbols_relocs_from(in, f->address + f->bytes) - symbols_relocs_from(in, f->address);
     return was->target_count > relocs + f->bytes / 4;
 }
 

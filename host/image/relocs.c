@@ -131,19 +131,6 @@ typedef struct Walk {
     uint32_t solid;   /* end of the last instruction that is no padding */
 } Walk;
 
-static const Elf64_Rela *first_reloc(const Section *in, uint64_t address)
-{
-    size_t low = 0, high = in->reloc_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (in->relocs[middle].r_offset < address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return in->relocs + low;
-}
-
 /* assert() passes the line in edx; nothing else of it is a number. */
 static int note_line(Walk *w, const Ref *ref)
 {
@@ -251,7 +238,7 @@ static int collect_one(const Symbols *s, const Keep *keep, size_t nth, uint64_t 
               .first = ret->count,
               .function = f,
               .code = in->data + (f->address - in->address),
-              .next = first_reloc(in, f->address),
+              .next = in->relocs + symbols_relocs_from(in, f->address),
               .last = in->relocs + in->reloc_count};
     int rc = walk_code(&w);
     ret->bytes[nth] = f->is_implied && w.solid ? w.solid : (uint32_t)f->bytes;

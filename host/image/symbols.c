@@ -369,6 +369,19 @@ void symbols_done(Symbols *s)
     *s = (Symbols){0};
 }
 
+size_t symbols_relocs_from(const Section *in, uint64_t address)
+{
+    size_t low = 0, high = in->reloc_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (in->relocs[middle].r_offset < address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 const Section *symbols_section(const Symbols *s, uint64_t address)
 {
     size_t low = 0, high = s->alloc_count;

@@ -69,6 +69,9 @@ void symbols_done(Symbols *s);
 
 /* NULL: nothing there. */
 const Section *symbols_section(const Symbols *s, uint64_t address);
+
+/* The number of the section's first relocation at `address` or behind it; reloc_count: none. */
+size_t symbols_relocs_from(const Section *in, uint64_t address);
 const Symbol *symbols_function(const Symbols *s, uint64_t address);
 const Symbol *symbols_object(const Symbols *s, uint64_t address);
 const Symbol *symbols_thread(const Symbols *s, uint64_t offset);
